@@ -1,0 +1,159 @@
+"""The data model: tasks, messages, steps, traces. Plain data, no I/O.
+
+JSON that arrived from outside (tool schemas, call arguments) is kept as its text: the order of keys is tokens.
+"""
+
+import json
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
+
+Role = Literal["system", "user", "assistant", "tool"]
+
+
+class Plain(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Task(Plain):
+    """What the agent is asked; one line of a task file."""
+
+    id: str = Field(min_length=1)
+    turns: tuple[str, ...] = Field(min_length=1)  # user messages; the next is sent once the agent has answered
+    kind: str = "task"
+    setup: dict[str, JsonValue] = {}  # what prepares the world, and what only the verifier may know
+
+    @model_validator(mode="before")
+    @classmethod
+    def _prompt_is_one_turn(cls, data: Any) -> Any:
+        if isinstance(data, dict) and "prompt" in data and "turns" not in data:
+            data = {**data, "turns": [data["prompt"]]}
+            del data["prompt"]
+        return data
+
+
+class ToolCall(Plain):
+    id: str
+    name: str
+    arguments: str  # JSON text as it arrived; may be malformed
+
+    def to_openai(self) -> dict[str, Any]:
+        return {"id": self.id, "type": "function", "function": {"name": self.name, "arguments": self.arguments}}
+
+
+class Message(Plain):
+    """One chat message in OpenAI's format, with `reasoning_content` beside `content`."""
+
+    role: Role
+    content: str | None = None
+    reasoning_content: str | None = None
+    tool_calls: tuple[ToolCall, ...] = ()
+    tool_call_id: str | None = None
+    weight: float = 1.0  # 0 marks context only: kept in the history, not taught
+    is_error: bool = False  # of a tool result: the tool, the call or the server failed
+
+    def to_openai(self, *, reasoning: bool = True) -> dict[str, Any]:
+        """The message as an endpoint takes it. An assistant's missing content is "", which every template renders."""
+        message: dict[str, Any] = {"role": self.role, "content": self.content or ""}
+        if reasoning and self.reasoning_content:
+            message["reasoning_content"] = self.reasoning_content
+        if self.tool_calls:
+            message["tool_calls"] = [call.to_openai() for call in self.tool_calls]
+        if self.tool_call_id is not None:
+            message["tool_call_id"] = self.tool_call_id
+        return message
+
+    @classmethod
+    def from_openai(cls, message: dict[str, Any]) -> Self:
+        """Read a message; reasoning may stand under `reasoning_content` or `reasoning`, arguments may be objects.
+
+        Raises pydantic.ValidationError for what is no chat message.
+        """
+        calls = []
+        for call in message.get("tool_calls") or ():
+            function = call["function"]
+            arguments = function.get("arguments") or ""
+            if not isinstance(arguments, str):
+                arguments = json.dumps(arguments, ensure_ascii=False)
+            calls.append(ToolCall(id=call.get("id") or "", name=function["name"], arguments=arguments))
+        return cls(
+            role=message["role"],
+            content=message.get("content"),
+            reasoning_content=message.get("reasoning_content") or message.get("reasoning"),
+            tool_calls=tuple(calls),
+            tool_call_id=message.get("tool_call_id"),
+            weight=message.get("weight", 1.0),
+        )
+
+
+class Tool(Plain):
+    """A tool as the model sees it."""
+
+    name: str
+    definition: str  # JSON text of {"type": "function", "function": {"name", "description", "parameters"}}
+    server: str = ""  # the MCP server that offers it
+
+    def to_openai(self) -> dict[str, Any]:
+        return dict(json.loads(self.definition))
+
+
+class StopReason(StrEnum):
+    """Why a rollout ended."""
+
+    ANSWER = "answer"
+    STEP_LIMIT = "step_limit"
+    TOKEN_LIMIT = "token_limit"
+    TIME_LIMIT = "time_limit"
+    REPEATED_CALL = "repeated_call"  # the same failing call again and again
+    INVALID_OUTPUT = "invalid_output"  # the engine could not parse what the model wrote
+    ENDPOINT_ERROR = "endpoint_error"
+    SERVER_ERROR = "server_error"  # an MCP server died
+
+
+class Step(Plain):
+    """One model call: it saw `messages[:seen]`, gave `messages[seen]`; tool results follow up to the next step."""
+
+    seen: int
+    started: datetime
+    seconds: float
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    finish_reason: str | None = None
+
+
+class Verdict(StrEnum):
+    UNDECIDED = "undecided"
+    APPROVED = "approved"
+    REJECTED = "rejected"
+
+
+class Trace(Plain):
+    """The record of a rollout, at one revision."""
+
+    id: str
+    task: Task
+    run: str
+    attempt: int
+    model: str
+    timestamp: datetime
+    messages: tuple[Message, ...]
+    tools: tuple[Tool, ...]
+    steps: tuple[Step, ...] = ()
+    stop_reason: StopReason | None = None  # None: not finished
+    reward: float | None = None
+    reward_reason: str = ""
+    reward_category: str = ""  # what went wrong, in a word or two
+    revision: int = 0
+    verdict: Verdict = Verdict.UNDECIDED
+    metadata: dict[str, JsonValue] = {}
+
+    def answer(self) -> str:
+        """The last assistant message's content; "" where the rollout ended without an answer."""
+        last = self.messages[-1] if self.messages else None
+        return (last.content or "").strip() if last and last.role == "assistant" and not last.tool_calls else ""
+
+
+def now() -> datetime:
+    return datetime.now(UTC)

@@ -1,0 +1,60 @@
+"""A world: one folder a rollout."""
+
+import shutil
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tutelage.trace import Task, Trace
+
+WORLD_VARIABLE = "TUTELAGE_WORLD"  # the world's folder, in a stdio server's environment
+ROOT_VARIABLE = "TUTELAGE_WORLDS"  # the folder that holds all worlds, in a service's environment
+WORLD_HEADER = "X-Tutelage-World"  # the world's id, sent to an HTTP server
+
+
+@dataclass(frozen=True)
+class World:
+    id: str
+    folder: Path
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {WORLD_VARIABLE: str(self.folder)}
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {WORLD_HEADER: self.id}
+
+
+@dataclass(frozen=True)
+class Reward:
+    """What a verifier says of a finished rollout."""
+
+    value: float  # in [0, 1]
+    reason: str
+    category: str = ""  # of a failure: "wrong tool", "wrong argument", "no tool call", "gave up", "wrong answer", …
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.value <= 1.0:
+            raise ValueError(f"a reward lies in [0, 1], not {self.value}")
+
+
+Prepare = Callable[[Task, World], None]
+Verifier = Callable[[Trace, World], Reward]
+
+
+@contextmanager
+def open_world(task: Task, root: Path, prepare: Prepare | None = None) -> Iterator[World]:
+    """Set up a world for one rollout under `root`; remove it at the end."""
+    id = uuid.uuid4().hex[:16]
+    folder = root / id
+    folder.mkdir(parents=True)
+    try:
+        world = World(id, folder)
+        if prepare:
+            prepare(task, world)
+        yield world
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
