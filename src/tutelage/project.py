@@ -1,0 +1,277 @@
+"""A project folder: tutelage.toml and mcp.json, validated.
+
+Relative paths in tutelage.toml are relative to the folder that holds it. `${NAME}` in commands, URLs, headers and
+environment values stands for an environment variable, `${SERVICE.port}` for a service's port, `${python}` for the
+interpreter that runs Tutelage.
+"""
+
+import json
+import os
+import re
+import sys
+import tomllib
+from collections.abc import Callable, Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+
+from tutelage.errors import TutelageError
+from tutelage.trace import Task
+from tutelage.world import load_function
+
+SETTINGS_FILE = "tutelage.toml"
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Tasks(Section):
+    train: Path = Field(Path("tasks/train.jsonl"), description="tasks whose traces are collected for training")
+    evaluate: Path = Field(Path("tasks/evaluate.jsonl"), description="held-out tasks, never trained on")
+    prepare: str | None = Field(None, description='"module:function" that fills a task\'s world')
+    verifier: str | None = Field(None, description='"module:function" that judges a finished rollout')
+
+
+class Service(Section):
+    """A process of the user's that rollouts need: started before them, stopped after them."""
+
+    command: tuple[str, ...] = Field(min_length=1)
+    ready: str | None = Field(None, description="a URL that answers once the service is ready")
+    env: dict[str, str] = {}
+    start_seconds: float = Field(30, gt=0, description="how long it may take to get ready")
+
+
+class Sampling(Section):
+    temperature: float = Field(0.0, ge=0)
+    top_p: float | None = Field(None, gt=0, le=1)
+    max_tokens: int = Field(1024, gt=0, description="tokens of one assistant message")
+    extra: dict[str, JsonValue] = Field({}, description="more fields of the request body, as the server names them")
+
+
+class Teacher(Section):
+    url: str
+    model: str
+    api_key_env: str = Field("OPENAI_API_KEY", description="environment variable that holds the key, if one is needed")
+    sampling: Sampling = Sampling(temperature=0.0, max_tokens=4096)
+
+
+class Student(Section):
+    model: str = Field("smollm2-135m-instruct", description="the embedded model, a local folder or a Hub id")
+    template: str = Field("qwen3", description="a shipped chat template or a file; for the embedded model")
+    thinking: bool = True
+    context: int = Field(2048, gt=0, description="tokens of prompt and completion together, one rollout")
+    parallel: int = Field(8, gt=0, description="requests that the embedded endpoint works on at once")
+    url: str | None = Field(None, description="an endpoint that serves the student; none: the embedded one")
+    sampling: Sampling = Sampling(temperature=0.0, max_tokens=160)
+
+
+class RolloutLimits(Section):
+    """When a rollout ends, and what it shows the model."""
+
+    max_steps: int = Field(12, gt=0, description="model calls, all turns together")
+    max_total_tokens: int = Field(32_000, gt=0, description="prompt of the last step and completions together")
+    max_seconds: float = Field(300, gt=0)
+    tool_seconds: float = Field(60, gt=0, description="one tool call")
+    request_seconds: float = Field(120, gt=0, description="one model call")
+    tool_result_characters: int = Field(20_000, gt=0, description="longer results are cut with a visible notice")
+    repeated_failures: int = Field(3, gt=1, description="the same failing call this often ends the rollout")
+    send_reasoning: bool = Field(True, description="reasoning goes back to the model within its turn")
+
+
+class Collect(Section):
+    attempts: int = Field(1, gt=0, description="rollouts a task")
+    concurrency: int = Field(16, gt=0, description="rollouts at once")
+
+
+class Dataset(Section):
+    min_reward: float = Field(1.0, ge=0, le=1, description="traces below it are left out, unless approved")
+    validation: float = Field(0.04, ge=0, lt=1, description="share of the tasks kept for the evaluation loss")
+    max_length: int = Field(2048, gt=0, description="tokens of a row; longer ones are dropped and counted")
+
+
+class Settings(Section):
+    """tutelage.toml."""
+
+    name: str = "project"
+    seed: int = 0
+    store: str = Field("traces.db", description="a file, or an SQLAlchemy URL")
+    mcp: Path = Path("mcp.json")
+    system_prompt: str | None = None
+    system_prompt_file: Path | None = None
+    tasks: Tasks = Tasks()
+    services: dict[str, Service] = {}
+    teacher: Teacher | None = None
+    student: Student = Student()
+    rollout: RolloutLimits = RolloutLimits()
+    collect: Collect = Collect()
+    dataset: Dataset = Dataset()
+    train: dict[str, JsonValue] = Field({}, description="see `tutelage train --help`; checked by train/config.py")
+
+
+class McpServer(Section):
+    """One entry of mcp.json's `mcpServers`, as other MCP clients write it."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    type: Literal["stdio", "http", "streamable-http", "streamableHttp"] | None = None
+    command: str | None = None
+    args: tuple[str, ...] = ()
+    env: dict[str, str] = {}
+    cwd: str | None = None
+    url: str | None = None
+    headers: dict[str, str] = {}
+
+
+class Project:
+    """A project folder and its validated settings."""
+
+    def __init__(self, folder: Path, settings: Settings) -> None:
+        self.folder = folder
+        self.settings = settings
+
+    @classmethod
+    def open(cls, folder: Path) -> "Project":
+        """Read `folder`/tutelage.toml. Raises TutelageError that names the file and the key."""
+        path = folder / SETTINGS_FILE
+        try:
+            data = tomllib.loads(path.read_text())
+        except FileNotFoundError:
+            raise TutelageError(
+                f"{path} was not found. Run `tutelage init` to make a project, or name its folder with --project."
+            ) from None
+        except tomllib.TOMLDecodeError as error:
+            raise TutelageError(f"{path} is not valid TOML: {error}.") from None
+        return cls(folder.resolve(), validate(Settings, data, str(path)))
+
+    def path(self, relative: Path | str) -> Path:
+        return self.folder / relative
+
+    @property
+    def store_url(self) -> str:
+        store = self.settings.store
+        return store if "://" in store else f"sqlite:///{self.path(store)}"
+
+    @property
+    def prepare(self) -> Callable[..., Any] | None:
+        name = self.settings.tasks.prepare
+        return load_function(name, self.folder) if name else None
+
+    @property
+    def verifier(self) -> Callable[..., Any] | None:
+        name = self.settings.tasks.verifier
+        return load_function(name, self.folder) if name else None
+
+    def system_prompt(self, file: Path | None = None) -> str | None:
+        """The text of `file` if given, else what the settings say."""
+        file = file or (self.settings.system_prompt_file and self.path(self.settings.system_prompt_file))
+        if file is None:
+            return self.settings.system_prompt
+        try:
+            return file.read_text().strip()
+        except OSError as error:
+            raise TutelageError(f"The system prompt {file} could not be read: {error.strerror}.") from None
+
+    def tasks(self, split: Literal["train", "evaluate"]) -> list[Task]:
+        return read_tasks(self.path(getattr(self.settings.tasks, split)))
+
+    def mcp_servers(self, values: Mapping[str, str]) -> dict[str, McpServer]:
+        """The servers of mcp.json with `${…}` replaced from `values` and the environment."""
+        path = self.path(self.settings.mcp)
+        try:
+            data = json.loads(path.read_text())
+        except FileNotFoundError:
+            raise TutelageError(
+                f'{path} was not found. Write your MCP servers there: {{"mcpServers": {{…}}}}.'
+            ) from None
+        except json.JSONDecodeError as error:
+            raise TutelageError(f"{path}:{error.lineno}: not valid JSON: {error.msg}.") from None
+        entries = data.get("mcpServers") if isinstance(data, dict) else None
+        if not isinstance(entries, dict) or not entries:
+            raise TutelageError(f'{path}: "mcpServers" names no server. Add one as your MCP client documents it.')
+        servers = {}
+        for name, entry in entries.items():
+            server = validate(McpServer, expand(entry, values, f'{path}: server "{name}"'), f'{path}: server "{name}"')
+            if bool(server.command) == bool(server.url):
+                raise TutelageError(f'{path}: server "{name}" needs either "command" or "url".')
+            servers[name] = server
+        return servers
+
+
+def read_tasks(path: Path) -> list[Task]:
+    """Tasks of a JSONL file. Raises TutelageError that names the file and line."""
+    try:
+        lines = path.read_text().splitlines()
+    except OSError as error:
+        raise TutelageError(f"The tasks {path} could not be read: {error.strerror}.") from None
+    tasks: dict[str, Task] = {}
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        where = f"{path}:{number}"
+        try:
+            data = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise TutelageError(f"{where}: not valid JSON: {error.msg}.") from None
+        task = validate(Task, data, where)
+        if task.id in tasks:
+            raise TutelageError(f'{where}: the task id "{task.id}" stands there twice. Each task needs its own.')
+        tasks[task.id] = task
+    if not tasks:
+        raise TutelageError(f'{path} holds no task. Write one JSON object a line: {{"id": "…", "prompt": "…"}}.')
+    return list(tasks.values())
+
+
+def validate(model: type[Model], data: Any, where: str) -> Model:
+    """`data` as `model`; the first fault as one sentence that names `where` and the key."""
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        key = ".".join(str(part) for part in fault["loc"])
+        if fault["type"] == "extra_forbidden":
+            known = _fields_at(model, fault["loc"][:-1])
+            close = get_close_matches(str(fault["loc"][-1]), known, 1)
+            hint = f'Did you mean "{close[0]}"?' if close else f"Known here: {', '.join(sorted(known))}."
+            raise TutelageError(f'{where}: unknown key "{key}". {hint}') from None
+        message = fault["msg"][0].lower() + fault["msg"][1:]
+        raise TutelageError(f'{where}: "{key}": {message}.' if key else f"{where}: {message}.") from None
+
+
+def expand(value: Any, values: Mapping[str, str], where: str) -> Any:
+    """`value` with every `${NAME}` in its strings replaced. Raises TutelageError for a name that is not set."""
+    if isinstance(value, dict):
+        return {key: expand(item, values, where) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [expand(item, values, where) for item in value]
+    if not isinstance(value, str):
+        return value
+
+    def replace(match: re.Match[str]) -> str:
+        name = match[1]
+        if name == "python":
+            return sys.executable
+        found = values.get(name, os.environ.get(name))
+        if found is None:
+            raise TutelageError(f"{where}: ${{{name}}} is not set. Set the environment variable or name a service.")
+        return found
+
+    return re.sub(r"\$\{([\w.\-]+)\}", replace, value)
+
+
+def _fields_at(model: type[BaseModel], location: tuple[str | int, ...]) -> list[str]:
+    for part in location:
+        field = model.model_fields.get(str(part))
+        if field is None:
+            continue
+        inner = [item for item in (field.annotation, *getattr(field.annotation, "__args__", ())) if _is_model(item)]
+        if inner:
+            model = inner[0]
+    return list(model.model_fields)
+
+
+def _is_model(item: Any) -> bool:
+    return isinstance(item, type) and issubclass(item, BaseModel)
