@@ -1,0 +1,98 @@
+"""One rollout as it is being recorded: each call is on disk when it returns."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic import JsonValue
+from sqlalchemy import Connection, Engine, insert, update
+from sqlalchemy.exc import IntegrityError
+
+from tutelage.store import schema
+from tutelage.trace import Message, Step, StopReason, now
+from tutelage.world import Reward
+
+
+class AlreadyRecorded(Exception):
+    """Another execution of the same attempt finished first; this one is kept, but does not count."""
+
+
+class Recording:
+    """Appends to one trace."""
+
+    def __init__(self, engine: Engine, trace_id: str) -> None:
+        self.id = trace_id
+        self._engine = engine
+        self._last: int | None = None
+        self._count = 0
+
+    def message(self, message: Message) -> None:
+        """Append a system or user message or a tool result."""
+        with self._engine.begin() as connection:
+            last = append(connection, self.id, self._last, message)
+        self._last, self._count = last, self._count + 1
+
+    def messages(self, messages: Sequence[Message]) -> None:
+        """Append several in one transaction."""
+        last = self._last
+        with self._engine.begin() as connection:
+            for message in messages:
+                last = append(connection, self.id, last, message)
+        self._last, self._count = last, self._count + len(messages)
+
+    def step(self, step: Step, message: Message) -> None:
+        """Append what the model gave, with its step. To be called before the message's tools run."""
+        if step.seen != self._count:
+            raise ValueError(f"the step saw {step.seen} messages, but {self._count} are recorded")
+        with self._engine.begin() as connection:
+            seen, last = self._last, append(connection, self.id, self._last, message)
+            connection.execute(
+                insert(schema.steps).values(
+                    message_id=last,
+                    trace_id=self.id,
+                    seen_id=seen,
+                    started=step.started.isoformat(),
+                    seconds=step.seconds,
+                    prompt_tokens=step.prompt_tokens,
+                    completion_tokens=step.completion_tokens,
+                    finish_reason=step.finish_reason,
+                )
+            )
+        self._last, self._count = last, self._count + 1
+
+    def finish(
+        self, stop_reason: StopReason, reward: Reward | None = None, metadata: dict[str, JsonValue] | None = None
+    ) -> None:
+        """Close the trace; from here on it is immutable. Raises AlreadyRecorded."""
+        values: dict[str, Any] = {"finished": now().isoformat(), "stop_reason": stop_reason.value}
+        if reward:
+            values |= {
+                "reward": reward.value,
+                "reward_reason": reward.reason,
+                "reward_category": reward.category,
+            }
+        if metadata is not None:
+            values["metadata"] = json.dumps(metadata, ensure_ascii=False)
+        try:
+            with self._engine.begin() as connection:
+                connection.execute(
+                    insert(schema.revisions).values(
+                        trace_id=self.id,
+                        number=0,
+                        head_id=self._last,
+                        author="",
+                        note="as recorded",
+                        created=values["finished"],
+                    )
+                )
+                connection.execute(update(schema.traces).where(schema.traces.c.id == self.id).values(**values))
+        except IntegrityError as error:
+            raise AlreadyRecorded(self.id) from error
+
+
+def append(connection: Connection, trace_id: str, parent: int | None, message: Message) -> int:
+    """Store a message after `parent`; its id."""
+    body = message.model_dump_json(exclude_defaults=True)
+    result = connection.execute(insert(schema.messages).values(trace_id=trace_id, parent_id=parent, body=body))
+    assert result.inserted_primary_key is not None
+    return int(result.inserted_primary_key[0])

@@ -1,0 +1,103 @@
+"""The store's tables.
+
+A message is stored once and linked to the one before it, so an edited history is a branch and not a copy; a step
+points at the last message that it saw. JSON is kept as text, as it arrived.
+"""
+
+from sqlalchemy import (
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    text,
+)
+
+metadata = MetaData()
+
+toolsets = Table(
+    "toolsets",
+    metadata,
+    Column("id", String(64), primary_key=True),  # SHA-256 of the body
+    Column("body", Text, nullable=False),  # JSON list of Tool
+)
+
+traces = Table(
+    "traces",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("run", String, nullable=False),
+    Column("task_id", String, nullable=False),
+    Column("kind", String, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("task", Text, nullable=False),  # JSON of Task
+    Column("model", String, nullable=False),
+    Column("toolset_id", String(64), ForeignKey("toolsets.id"), nullable=False),
+    Column("started", String, nullable=False),  # ISO 8601, UTC
+    Column("finished", String),
+    Column("stop_reason", String),
+    Column("reward", Float),
+    Column("reward_reason", Text, nullable=False, default=""),
+    Column("reward_category", String, nullable=False, default=""),
+    Column("metadata", Text, nullable=False, default="{}"),
+    # What keeps an attempt from being counted twice, whoever runs it.
+    Index(
+        "one_finished_trace_an_attempt",
+        "run",
+        "task_id",
+        "attempt",
+        unique=True,
+        sqlite_where=text("finished IS NOT NULL"),
+        postgresql_where=text("finished IS NOT NULL"),
+    ),
+)
+
+messages = Table(
+    "messages",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("trace_id", ForeignKey("traces.id"), nullable=False, index=True),
+    Column("parent_id", ForeignKey("messages.id")),
+    Column("body", Text, nullable=False),  # JSON of Message
+)
+
+steps = Table(
+    "steps",
+    metadata,
+    Column("message_id", ForeignKey("messages.id"), primary_key=True),  # what the model gave
+    Column("trace_id", ForeignKey("traces.id"), nullable=False, index=True),
+    Column("seen_id", ForeignKey("messages.id")),  # the last message that it saw
+    Column("started", String, nullable=False),
+    Column("seconds", Float, nullable=False),
+    Column("prompt_tokens", Integer),
+    Column("completion_tokens", Integer),
+    Column("finish_reason", String),
+)
+
+revisions = Table(
+    "revisions",
+    metadata,
+    Column("trace_id", ForeignKey("traces.id"), primary_key=True),
+    Column("number", Integer, primary_key=True),  # 0 is the original
+    Column("base", Integer),  # the revision that was edited
+    Column("head_id", ForeignKey("messages.id"), nullable=False),  # its last message
+    Column("author", String, nullable=False),
+    Column("note", Text, nullable=False),
+    Column("created", String, nullable=False),
+)
+
+verdicts = Table(
+    "verdicts",
+    metadata,
+    Column("id", Integer, primary_key=True),  # the newest one of a revision counts
+    Column("trace_id", ForeignKey("traces.id"), nullable=False, index=True),
+    Column("revision", Integer, nullable=False),
+    Column("verdict", String, nullable=False),
+    Column("reviewer", String, nullable=False),
+    Column("comment", Text, nullable=False),
+    Column("created", String, nullable=False),
+)

@@ -1,0 +1,326 @@
+"""The trace store."""
+
+import hashlib
+import json
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from itertools import pairwise
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+
+from pydantic import JsonValue
+from sqlalchemy import Connection, Row, create_engine, event, func, insert, select
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+
+from tutelage.errors import TutelageError
+from tutelage.store import schema
+from tutelage.store.recording import Recording, append
+from tutelage.trace import Message, Step, StopReason, Task, Tool, Trace, Verdict, now
+
+
+class TraceSummary(NamedTuple):
+    """What a list shows of a trace."""
+
+    id: str
+    run: str
+    task_id: str
+    kind: str
+    attempt: int
+    model: str
+    timestamp: datetime
+    finished: bool
+    stop_reason: StopReason | None
+    reward: float | None
+    revision: int
+    verdict: Verdict
+    steps: int
+
+
+class TraceStore:
+    """Traces in a database. Calls are synchronous and short.
+
+    With SQLite, what a call wrote survives the killing of the process (write-ahead log); a power cut may take the
+    last moment's.
+    """
+
+    def __init__(self, url: str) -> None:
+        try:
+            self._engine = create_engine(url)
+            if self._engine.dialect.name == "sqlite":
+                event.listen(self._engine, "connect", _configure_sqlite)
+            schema.metadata.create_all(self._engine)
+        except (ArgumentError, NoSuchModuleError, ImportError) as error:
+            raise TutelageError(f'The store "{url}" is not a database URL that can be used: {error}.') from error
+        except DBAPIError as error:
+            raise TutelageError(f'The store "{url}" could not be opened: {error.orig}.') from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+    def begin(
+        self,
+        *,
+        run: str,
+        task: Task,
+        attempt: int,
+        model: str,
+        tools: Sequence[Tool],
+        metadata: dict[str, JsonValue] | None = None,
+    ) -> Recording:
+        """Start recording one execution of an attempt at a task."""
+        id = uuid.uuid4().hex
+        with self._engine.begin() as connection:
+            connection.execute(
+                insert(schema.traces).values(
+                    id=id,
+                    run=run,
+                    task_id=task.id,
+                    kind=task.kind,
+                    attempt=attempt,
+                    task=task.model_dump_json(),
+                    model=model,
+                    toolset_id=_store_tools(connection, tools),
+                    started=now().isoformat(),
+                    metadata=json.dumps(metadata or {}, ensure_ascii=False),
+                )
+            )
+        return Recording(self._engine, id)
+
+    def finished(self, run: str) -> set[tuple[str, int]]:
+        """The (task id, attempt) pairs of `run` that have a finished trace."""
+        table = schema.traces
+        query = select(table.c.task_id, table.c.attempt).where(table.c.run == run, table.c.finished.is_not(None))
+        with self._engine.connect() as connection:
+            return {(row.task_id, row.attempt) for row in connection.execute(query)}
+
+    def runs(self) -> list[str]:
+        with self._engine.connect() as connection:
+            return list(connection.scalars(select(schema.traces.c.run).distinct().order_by(schema.traces.c.run)))
+
+    def summaries(
+        self,
+        *,
+        run: str | None = None,
+        verdict: Verdict | None = None,
+        stop_reason: StopReason | None = None,
+        task_id: str | None = None,
+        limit: int | None = None,
+    ) -> list[TraceSummary]:
+        """Traces at their latest revision, unfinished ones too, in order of (run, task id, attempt)."""
+        table = schema.traces
+        conditions = [
+            column == value
+            for column, value in ((table.c.run, run), (table.c.task_id, task_id), (table.c.stop_reason, stop_reason))
+            if value is not None
+        ]
+        with self._engine.connect() as connection:
+            revisions = _latest_revisions(connection)
+            verdicts = _verdicts(connection)
+            counts: dict[str, int] = {
+                row[0]: row[1]
+                for row in connection.execute(
+                    select(schema.steps.c.trace_id, func.count()).group_by(schema.steps.c.trace_id)
+                )
+            }
+            query = select(table).where(*conditions).order_by(table.c.run, table.c.task_id, table.c.attempt)
+            found = []
+            for row in connection.execute(query):
+                revision = revisions.get(row.id, 0)
+                summary = _summary(row, revision, verdicts.get((row.id, revision)), counts.get(row.id, 0))
+                if verdict is None or summary.verdict == verdict:
+                    found.append(summary)
+            return found[:limit]
+
+    def traces(self, *, run: str | None = None) -> Iterator[Trace]:
+        """Finished traces at their latest revision, in order of (run, task id, attempt)."""
+        for summary in self.summaries(run=run):
+            if summary.finished:
+                yield self.load(summary.id)
+
+    def find(self, prefix: str) -> str:
+        """The one trace whose id starts with `prefix`. Raises TutelageError where there is none or more."""
+        query = select(schema.traces.c.id).where(schema.traces.c.id.startswith(prefix, autoescape=True)).limit(2)
+        with self._engine.connect() as connection:
+            ids = list(connection.scalars(query))
+        if len(ids) != 1:
+            what = "No trace" if not ids else "More than one trace"
+            raise TutelageError(f'{what} has an id that starts with "{prefix}". See `tutelage traces list`.')
+        return str(ids[0])
+
+    def load(self, trace_id: str, revision: int | None = None) -> Trace:
+        """A trace at a revision (the latest unless given). Raises TutelageError where it does not exist."""
+        with self._engine.connect() as connection:
+            row = connection.execute(select(schema.traces).where(schema.traces.c.id == trace_id)).one_or_none()
+            if row is None:
+                raise TutelageError(f'There is no trace "{trace_id}". See `tutelage traces list`.')
+            tools = connection.scalars(
+                select(schema.toolsets.c.body).where(schema.toolsets.c.id == row.toolset_id)
+            ).one()
+            chain, number = _chain(connection, trace_id, revision)
+            recorded = {
+                step.message_id: step
+                for step in connection.execute(select(schema.steps).where(schema.steps.c.trace_id == trace_id))
+            }
+            verdict = _verdicts(connection, trace_id).get((trace_id, number))
+        return Trace(
+            id=row.id,
+            task=Task.model_validate_json(row.task),
+            run=row.run,
+            attempt=row.attempt,
+            model=row.model,
+            timestamp=datetime.fromisoformat(row.started),
+            messages=tuple(Message.model_validate_json(message.body) for message in chain),
+            tools=tuple(Tool.model_validate(tool) for tool in json.loads(tools)),
+            steps=tuple(
+                _step(recorded[message.id], seen)
+                for seen, message in enumerate(chain)
+                if message.id in recorded and (seen == 0 or recorded[message.id].seen_id == chain[seen - 1].id)
+            ),
+            stop_reason=StopReason(row.stop_reason) if row.stop_reason else None,
+            reward=row.reward,
+            reward_reason=row.reward_reason,
+            reward_category=row.reward_category,
+            revision=number,
+            verdict=verdict or Verdict.UNDECIDED,
+            metadata=json.loads(row.metadata),
+        )
+
+    def revise(self, trace_id: str, messages: Sequence[Message], *, base: int, author: str, note: str) -> int:
+        """Store an edited history as a new revision; the unchanged beginning is shared. The revision's number."""
+        if not messages:
+            raise TutelageError("A trace needs at least one message.")
+        with self._engine.begin() as connection:
+            chain, _ = _chain(connection, trace_id, base)
+            shared = 0
+            for old, new in zip(chain, messages, strict=False):
+                if Message.model_validate_json(old.body) != new:
+                    break
+                shared += 1
+            head = chain[shared - 1].id if shared else None
+            for message in messages[shared:]:
+                head = append(connection, trace_id, head, message)
+            latest = connection.scalar(
+                select(func.max(schema.revisions.c.number)).where(schema.revisions.c.trace_id == trace_id)
+            )
+            number = int(latest or 0) + 1
+            connection.execute(
+                insert(schema.revisions).values(
+                    trace_id=trace_id,
+                    number=number,
+                    base=base,
+                    head_id=head,
+                    author=author,
+                    note=note,
+                    created=now().isoformat(),
+                )
+            )
+        return number
+
+    def judge(self, trace_id: str, revision: int, verdict: Verdict, *, reviewer: str, comment: str = "") -> None:
+        """Record a verdict on one revision; earlier verdicts stay readable."""
+        with self._engine.begin() as connection:
+            _chain(connection, trace_id, revision)
+            connection.execute(
+                insert(schema.verdicts).values(
+                    trace_id=trace_id,
+                    revision=revision,
+                    verdict=verdict.value,
+                    reviewer=reviewer,
+                    comment=comment,
+                    created=now().isoformat(),
+                )
+            )
+
+
+def _configure_sqlite(connection: Any, _record: Any) -> None:
+    cursor = connection.cursor()
+    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", "busy_timeout=30000"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _store_tools(connection: Connection, tools: Sequence[Tool]) -> str:
+    body = json.dumps([tool.model_dump() for tool in tools], ensure_ascii=False)
+    id = hashlib.sha256(body.encode()).hexdigest()
+    table = schema.toolsets
+    if connection.scalar(select(table.c.id).where(table.c.id == id)) is None:
+        # Two collectors may meet here; the second one's row is the same.
+        prefix = "OR IGNORE" if connection.dialect.name == "sqlite" else ""
+        connection.execute(insert(table).prefix_with(prefix).values(id=id, body=body))
+    return id
+
+
+def _chain(connection: Connection, trace_id: str, revision: int | None) -> tuple[list[Row[Any]], int]:
+    """A revision's messages, first to last, and its number; of an unfinished trace, what is there so far."""
+    table = schema.revisions
+    query = select(table).where(table.c.trace_id == trace_id).order_by(table.c.number.desc())
+    if revision is not None:
+        query = query.where(table.c.number == revision)
+    found = connection.execute(query.limit(1)).one_or_none()
+    if found is None and revision:
+        raise TutelageError(f'Trace "{trace_id}" has no revision {revision}.')
+    stored = connection.execute(
+        select(schema.messages).where(schema.messages.c.trace_id == trace_id).order_by(schema.messages.c.id)
+    ).all()
+    by_id: Mapping[int, Row[Any]] = {message.id: message for message in stored}
+    head = found.head_id if found else (stored[-1].id if stored else None)
+    chain = []
+    while head is not None:
+        chain.append(by_id[head])
+        head = by_id[head].parent_id
+    chain.reverse()
+    assert all(later.parent_id == earlier.id for earlier, later in pairwise(chain))
+    return chain, found.number if found else 0
+
+
+def _latest_revisions(connection: Connection) -> dict[str, int]:
+    table = schema.revisions
+    query = select(table.c.trace_id, func.max(table.c.number)).group_by(table.c.trace_id)
+    return {row[0]: row[1] for row in connection.execute(query)}
+
+
+def _verdicts(connection: Connection, trace_id: str | None = None) -> dict[tuple[str, int], Verdict]:
+    """The newest verdict of each (trace id, revision)."""
+    table = schema.verdicts
+    query = select(table).order_by(table.c.id)
+    if trace_id is not None:
+        query = query.where(table.c.trace_id == trace_id)
+    return {(row.trace_id, row.revision): Verdict(row.verdict) for row in connection.execute(query)}
+
+
+def _summary(row: Row[Any], revision: int, verdict: Verdict | None, steps: int) -> TraceSummary:
+    return TraceSummary(
+        id=row.id,
+        run=row.run,
+        task_id=row.task_id,
+        kind=row.kind,
+        attempt=row.attempt,
+        model=row.model,
+        timestamp=datetime.fromisoformat(row.started),
+        finished=row.finished is not None,
+        stop_reason=StopReason(row.stop_reason) if row.stop_reason else None,
+        reward=row.reward,
+        revision=revision,
+        verdict=verdict or Verdict.UNDECIDED,
+        steps=steps,
+    )
+
+
+def _step(row: Row[Any], seen: int) -> Step:
+    return Step(
+        seen=seen,
+        started=datetime.fromisoformat(row.started),
+        seconds=row.seconds,
+        prompt_tokens=row.prompt_tokens,
+        completion_tokens=row.completion_tokens,
+        finish_reason=row.finish_reason,
+    )
