@@ -1,0 +1,95 @@
+"""What the commands share."""
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from tutelage.project import Project
+    from tutelage.store import TraceStore
+
+ProjectOption = Annotated[Path, typer.Option("--project", "-p", help="The project folder (holds tutelage.toml).")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+HERE = Path()
+
+# Where a project keeps what its stages make.
+DATASET = "dataset"
+TRAINING = "training"
+EVALUATION = "evaluation"
+REPORT = "report.html"
+
+
+def open_project(folder: Path) -> "Project":
+    from tutelage.project import Project
+
+    return Project.open(folder)
+
+
+@contextmanager
+def open_store(project: "Project") -> Iterator["TraceStore"]:
+    from sqlalchemy.exc import OperationalError
+
+    from tutelage.errors import TutelageError
+    from tutelage.store import TraceStore
+
+    try:
+        with TraceStore(project.store_url) as store:
+            yield store
+    except OperationalError as error:
+        raise TutelageError(f"The store {project.store_url} failed: {error.orig}. Mend it and run again.") from error
+
+
+def output(result: Any, text: str, *, as_json: bool) -> None:
+    """The command's result on standard output."""
+    print(json.dumps(result, ensure_ascii=False, default=str) if as_json else text)
+
+
+def console() -> "Console":
+    """Standard error, for people."""
+    from rich.console import Console
+
+    return Console(stderr=True)
+
+
+@contextmanager
+def progress() -> Iterator["Progress"]:
+    """A progress bar on standard error; plain lines are left out where it is no terminal."""
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+        console=console(),
+    ) as bar:
+        yield bar
+
+
+def confirm(question: str, *, yes: bool) -> None:
+    """Ask; end the command with exit code 2 where the answer is no or nobody is there to ask."""
+    from tutelage.errors import TutelageError
+
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise TutelageError(f"{question} Say so with --yes.")
+    if not typer.confirm(question, err=True):
+        raise TutelageError("Nothing was done.")

@@ -1,0 +1,66 @@
+"""The `tutelage` command and what it does with errors."""
+
+import errno
+import sys
+
+import click
+import typer
+
+import tutelage
+from tutelage.cli import inspect, publish, serve, stages, traces
+from tutelage.errors import TutelageError
+
+STOPPED = "Stopped. What was finished is kept: run the same command again to go on."
+
+app = typer.Typer(
+    help="""Teach a small open model to use your tools.
+
+    The stages, in order: init, collect, dataset build, train, evaluate, report; then serve or push.
+    `tutelage quickstart` runs them all on a shipped example. Each works on a project folder (tutelage.toml) and
+    can be stopped and run again: it goes on where it was.
+    """,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    rich_markup_mode=None,
+)
+
+
+def _version(value: bool) -> None:
+    if value:
+        typer.echo(f"tutelage {tutelage.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Show the version."),
+) -> None:
+    pass
+
+
+for module in (stages, inspect, traces, serve, publish):
+    module.register(app)
+
+
+def main() -> None:
+    """Run the command line. Exit codes: 0 done, 2 a mistake that the message says how to mend, 130 stopped."""
+    try:
+        code = app(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        code = _fail(STOPPED, 130)
+    except TutelageError as error:
+        code = _fail(str(error), 2)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        code = _fail(f"The disk is full ({error.filename}). Make room and run the same command again.", 2)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _fail(message: str, code: int) -> int:
+    print(f"tutelage: {message}", file=sys.stderr)
+    return code

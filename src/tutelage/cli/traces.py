@@ -1,0 +1,163 @@
+"""`tutelage traces`: list, show, approve, reject, edit."""
+
+import getpass
+import json
+import os
+import shlex
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tutelage.cli.common import HERE, JsonOption, ProjectOption, console, open_project, open_store, output
+from tutelage.errors import TutelageError
+from tutelage.review import read_edited, to_editable
+
+if TYPE_CHECKING:
+    from tutelage.trace import Trace, Verdict
+
+traces_app = typer.Typer(help="Read, judge and edit recorded traces.", no_args_is_help=True)
+TraceArgument = Annotated[str, typer.Argument(help="A trace's id or its beginning.")]
+CommentOption = Annotated[str, typer.Option("--comment", help="Why.")]
+
+
+def register(app: typer.Typer) -> None:
+    app.add_typer(traces_app, name="traces")
+
+
+@traces_app.command("list")
+def list_traces(
+    project: ProjectOption = HERE,
+    run: Annotated[str | None, typer.Option(help="Only this run.")] = None,
+    verdict: Annotated[str | None, typer.Option(help="undecided, approved or rejected.")] = None,
+    task: Annotated[str | None, typer.Option(help="Only this task.")] = None,
+    limit: Annotated[int | None, typer.Option(help="At most so many.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List traces at their latest revision, unfinished ones too."""
+    wanted = _verdict(verdict) if verdict else None
+    with open_store(open_project(project)) as store:
+        found = store.summaries(run=run, verdict=wanted, task_id=task, limit=limit)
+    if as_json:
+        print(json.dumps([summary._asdict() for summary in found], default=str))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("id", "run", "task", "kind", "model", "steps", "stop reason", "reward", "verdict", "rev")
+    for summary in found:
+        reward = "" if summary.reward is None else f"{summary.reward:g}"
+        table.add_row(
+            *(summary.id[:10], summary.run, summary.task_id, summary.kind, summary.model, str(summary.steps)),
+            *(summary.stop_reason or "unfinished", reward, summary.verdict, str(summary.revision)),
+        )
+    Console().print(table)
+    console().print(f"{len(found)} traces")
+
+
+@traces_app.command()
+def show(
+    trace: TraceArgument,
+    project: ProjectOption = HERE,
+    revision: Annotated[int | None, typer.Option(help="Default: the latest.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show a whole trace: messages, reasoning, tool calls, results, reward."""
+    with open_store(open_project(project)) as store:
+        found = store.load(store.find(trace), revision)
+    output(found.model_dump(mode="json"), _readable(found), as_json=as_json)
+
+
+@traces_app.command()
+def approve(trace: TraceArgument, project: ProjectOption = HERE, comment: CommentOption = "") -> None:
+    """Approve a trace's latest revision: it is kept for training whatever its reward."""
+    _judge(trace, project, "approved", comment)
+
+
+@traces_app.command()
+def reject(trace: TraceArgument, project: ProjectOption = HERE, comment: CommentOption = "") -> None:
+    """Reject a trace's latest revision: it is never trained on."""
+    _judge(trace, project, "rejected", comment)
+
+
+@traces_app.command()
+def edit(
+    trace: TraceArgument,
+    project: ProjectOption = HERE,
+    note: Annotated[str, typer.Option(help="What was changed and why.")] = "edited by hand",
+) -> None:
+    """Open a trace's messages in $EDITOR; the result is checked and stored as a new revision."""
+    with open_store(open_project(project)) as store:
+        found = store.load(store.find(trace))
+        edited = _edit(to_editable(found.messages))
+        if edited is None:
+            print("Nothing was changed; no revision was made.")
+            return
+        try:
+            messages = read_edited(edited)
+        except TutelageError as error:
+            kept = _keep(edited, found)
+            raise TutelageError(f"{error} Nothing was stored; your text is kept in {kept}.") from None
+        number = store.revise(found.id, messages, base=found.revision, author=getpass.getuser(), note=note)
+    print(f"Stored as revision {number} of {found.id}; it is undecided until approved.")
+
+
+def _judge(trace: str, project: Path, verdict: str, comment: str) -> None:
+    with open_store(open_project(project)) as store:
+        found = store.load(store.find(trace))
+        store.judge(found.id, found.revision, _verdict(verdict), reviewer=getpass.getuser(), comment=comment)
+    print(f"{found.id} revision {found.revision}: {verdict}")
+
+
+def _verdict(name: str) -> "Verdict":
+    from tutelage.trace import Verdict
+
+    try:
+        return Verdict(name)
+    except ValueError:
+        raise TutelageError(f'"{name}" is no verdict. Write undecided, approved or rejected.') from None
+
+
+def _edit(text: str) -> str | None:
+    """`text` as changed in the user's editor; None where it was left as it is."""
+    editor = os.environ.get("VISUAL") or os.environ.get("EDITOR")
+    if not editor:
+        raise TutelageError("No editor is set. Set EDITOR, for example: EDITOR=nano.")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "trace.json"
+        path.write_text(text)
+        try:
+            ended = subprocess.run([*shlex.split(editor), str(path)], check=False)
+        except OSError as error:
+            raise TutelageError(f'The editor "{editor}" could not be started: {error.strerror}.') from None
+        if ended.returncode:
+            raise TutelageError(f'The editor "{editor}" ended with {ended.returncode}; nothing was stored.')
+        edited = path.read_text()
+    return None if edited == text else edited
+
+
+def _keep(text: str, trace: "Trace") -> Path:
+    with tempfile.NamedTemporaryFile("w", prefix=f"{trace.id[:10]}-", suffix=".json", delete=False) as file:
+        file.write(text)
+    return Path(file.name)
+
+
+def _readable(trace: "Trace") -> str:
+    lines = [
+        f"trace {trace.id} revision {trace.revision} ({trace.verdict})",
+        f"task {trace.task.id} ({trace.task.kind}), run {trace.run}, attempt {trace.attempt}, model {trace.model}",
+        f"{trace.timestamp.isoformat()}, {len(trace.steps)} steps, stop reason {trace.stop_reason or 'unfinished'}",
+        f"tools: {', '.join(tool.name for tool in trace.tools)}",
+    ]
+    if trace.reward is not None:
+        lines.append(f"reward {trace.reward:g}: {trace.reward_reason}")
+    for message in trace.messages:
+        lines.append(f"\n[{message.role}]" + (" (error)" if message.is_error else ""))
+        if message.reasoning_content:
+            lines.append(f"  (reasoning) {message.reasoning_content.strip()}")
+        if message.content:
+            lines.append("  " + message.content.strip().replace("\n", "\n  "))
+        lines += [f"  -> {call.name} {call.arguments}" for call in message.tool_calls]
+    return "\n".join(lines)

@@ -1,0 +1,101 @@
+"""tutelage.toml, mcp.json and task files: every fault is one sentence that names the place."""
+
+from pathlib import Path
+
+import pytest
+
+from tutelage.errors import TutelageError
+from tutelage.project import Project, expand
+from tutelage.scaffold import make_project
+
+
+def project(folder: Path, settings: str = "", mcp: str = "", tasks: str = "") -> Project:
+    (folder / "tutelage.toml").write_text(settings)
+    (folder / "mcp.json").write_text(mcp)
+    (folder / "tasks").mkdir(exist_ok=True)
+    (folder / "tasks/train.jsonl").write_text(tasks)
+    return Project.open(folder)
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ("seeed = 1", 'unknown key "seeed". Did you mean "seed"?'),
+        ("[rollout]\nmax_stepps = 3", 'unknown key "rollout.max_stepps". Did you mean "max_steps"?'),
+        ("[rollout]\nmax_steps = 0", '"rollout.max_steps": input should be greater than 0'),
+        ('[services.shop]\ncommand = ["a"]\nredy = "x"', 'unknown key "services.shop.redy". Did you mean "ready"?'),
+        ('[teacher]\nurl = "http://localhost"', '"teacher.model": field required'),
+        ("seed =", "not valid TOML"),
+    ],
+)
+def test_a_bad_setting_is_named(tmp_path: Path, settings: str, sentence: str) -> None:
+    with pytest.raises(TutelageError) as error:
+        project(tmp_path, settings)
+    assert sentence in str(error.value)
+    assert str(tmp_path / "tutelage.toml") in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("mcp", "sentence"),
+    [
+        ("{", "mcp.json:1: not valid JSON"),
+        ("{}", "names no server"),
+        ('{"mcpServers": {"a": {}}}', 'server "a" needs either "command" or "url"'),
+        ('{"mcpServers": {"a": {"command": "x", "url": "y"}}}', 'needs either "command" or "url"'),
+        ('{"mcpServers": {"a": {"command": "x", "args": "y"}}}', 'server "a": "args"'),
+        ('{"mcpServers": {"a": {"url": "${NOT_SET_ANYWHERE}"}}}', "${NOT_SET_ANYWHERE} is not set"),
+    ],
+)
+def test_a_bad_server_is_named(tmp_path: Path, mcp: str, sentence: str) -> None:
+    with pytest.raises(TutelageError) as error:
+        project(tmp_path, mcp=mcp).mcp_servers({})
+    assert sentence in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("tasks", "sentence"),
+    [
+        ("\n", "holds no task"),
+        ('{"id": "a", "prompt": "x"}\nnonsense', "train.jsonl:2: not valid JSON"),
+        ('{"id": "a"}', 'train.jsonl:1: "turns": field required'),
+        ('{"id": "a", "prompt": "x"}\n{"id": "a", "prompt": "y"}', 'train.jsonl:2: the task id "a" stands there twice'),
+    ],
+)
+def test_a_bad_task_is_named_by_line(tmp_path: Path, tasks: str, sentence: str) -> None:
+    with pytest.raises(TutelageError) as error:
+        project(tmp_path, tasks=tasks).tasks("train")
+    assert sentence in str(error.value)
+
+
+def test_placeholders_stand_for_services_and_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MY_TOKEN", "t")
+    value = {"url": "http://127.0.0.1:${shop.port}/mcp", "headers": ["Bearer ${MY_TOKEN}"]}
+    assert expand(value, {"shop.port": "8123"}, "") == {
+        "url": "http://127.0.0.1:8123/mcp",
+        "headers": ["Bearer t"],
+    }
+
+
+def test_a_new_blank_project_is_valid_and_its_verifier_loads(tmp_path: Path) -> None:
+    folder = tmp_path / "mine"
+    assert make_project(folder)
+    new = Project.open(folder)
+    assert len(new.tasks("train")) == len(new.tasks("evaluate")) == 1
+    assert new.mcp_servers({}).keys() == {"files"}
+    assert callable(new.prepare)
+    assert callable(new.verifier)
+
+
+def test_a_project_that_is_there_is_left_as_it_is(tmp_path: Path) -> None:
+    folder = tmp_path / "mine"
+    make_project(folder)
+    (folder / "tutelage.toml").write_text("seed = 3\n")
+    assert not make_project(folder)
+    assert Project.open(folder).settings.seed == 3
+
+
+def test_a_folder_of_something_else_is_not_touched(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("dear")
+    with pytest.raises(TutelageError, match="is not empty"):
+        make_project(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
