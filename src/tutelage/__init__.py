@@ -1,7 +1,74 @@
 """Tutelage teaches a small open model to use your tools.
 
-The stages, in order: collect (run a strong model on your tasks, record its traces), dataset (unroll them into rows),
-train (LoRA on the rows), evaluate (before and after, on held-out tasks), serve and publish.
+The stages, in order, each a command and a function of the same name; heavy libraries load when one is called:
+
+    collect        run the teacher on the tasks and record every trace      tutelage.collect
+    build_dataset  keep good traces, unroll them, render the rows           tutelage.dataset
+    train          LoRA adapters of the student, shared prefixes once       tutelage.train
+    evaluate       before and after on held-out tasks                       tutelage.evaluate
+    make_report    one page that shows it                                   tutelage.evaluate
+    push_dataset, push_model   to the Hugging Face Hub                      tutelage.publish
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tutelage.collect import collect
+    from tutelage.dataset import build as build_dataset
+    from tutelage.errors import TutelageError
+    from tutelage.evaluate import evaluate, make_report
+    from tutelage.project import Project
+    from tutelage.publish import push_dataset, push_model
+    from tutelage.scaffold import make_project
+    from tutelage.store import TraceStore
+    from tutelage.trace import Message, Task, Trace
+    from tutelage.train import run_training as train
+    from tutelage.world import Reward, World
+
 __version__ = "0.1.0"
+
+_WHERE = {
+    "collect": ("tutelage.collect", "collect"),
+    "build_dataset": ("tutelage.dataset", "build"),
+    "train": ("tutelage.train", "run_training"),
+    "evaluate": ("tutelage.evaluate", "evaluate"),
+    "make_report": ("tutelage.evaluate", "make_report"),
+    "push_dataset": ("tutelage.publish", "push_dataset"),
+    "push_model": ("tutelage.publish", "push_model"),
+    "make_project": ("tutelage.scaffold", "make_project"),
+    "Project": ("tutelage.project", "Project"),
+    "TraceStore": ("tutelage.store", "TraceStore"),
+    "TutelageError": ("tutelage.errors", "TutelageError"),
+    "Message": ("tutelage.trace", "Message"),
+    "Task": ("tutelage.trace", "Task"),
+    "Trace": ("tutelage.trace", "Trace"),
+    "Reward": ("tutelage.world", "Reward"),
+    "World": ("tutelage.world", "World"),
+}
+
+__all__ = [
+    "Message",
+    "Project",
+    "Reward",
+    "Task",
+    "Trace",
+    "TraceStore",
+    "TutelageError",
+    "World",
+    "build_dataset",
+    "collect",
+    "evaluate",
+    "make_project",
+    "make_report",
+    "push_dataset",
+    "push_model",
+    "train",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _WHERE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module, attribute = _WHERE[name]
+    return getattr(import_module(module), attribute)

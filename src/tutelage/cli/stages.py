@@ -1,0 +1,223 @@
+"""init, collect, dataset build, train, evaluate, report, quickstart: the stages in order."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from tutelage.cli.common import (
+    DATASET,
+    EVALUATION,
+    HERE,
+    REPORT,
+    TRAINING,
+    JsonOption,
+    ProjectOption,
+    console,
+    open_project,
+    open_store,
+    output,
+    progress,
+)
+from tutelage.errors import TutelageError
+
+TeacherUrl = Annotated[str | None, typer.Option(help="The teacher's endpoint, instead of the project's.")]
+TeacherModel = Annotated[str | None, typer.Option(help="The teacher's model name, instead of the project's.")]
+SystemPromptFile = Annotated[Path | None, typer.Option(help="A system prompt, instead of the project's.")]
+
+dataset_app = typer.Typer(help="Make training rows of traces.", no_args_is_help=True)
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(init)
+    app.command()(collect)
+    app.add_typer(dataset_app, name="dataset")
+    app.command()(train)
+    app.command()(evaluate)
+    app.command()(report)
+    app.command()(quickstart)
+
+
+def init(
+    folder: Annotated[Path, typer.Argument(help="The new project folder.")],
+    example: Annotated[str, typer.Option(help='"blank" to fill in, or "shop", the example with its tasks.')] = "blank",
+    seed: Annotated[int, typer.Option(help="Of the example's tasks.", min=0)] = 0,
+    train_tasks: Annotated[int, typer.Option(help="How many the example has for training.", min=1)] = 240,
+    evaluate_tasks: Annotated[int, typer.Option(help="How many it holds out.", min=1)] = 60,
+) -> None:
+    """Make a project folder: tutelage.toml, mcp.json, tasks, a verifier. One that is there is left as it is."""
+    from tutelage.scaffold import make_project
+
+    if example not in ("blank", "shop"):
+        raise TutelageError(f'There is no example "{example}". Name blank or shop.')
+    made = make_project(folder, example, seed=seed, train_tasks=train_tasks, evaluate_tasks=evaluate_tasks)  # type: ignore[arg-type]
+    print(f"Made {folder}." if made else f"{folder} holds a project already; it was left as it is.")
+
+
+def collect(
+    project: ProjectOption = HERE,
+    run: Annotated[str, typer.Option(help="A name for these rollouts; the same name goes on with them.")] = "collect",
+    teacher_url: TeacherUrl = None,
+    teacher_model: TeacherModel = None,
+    system_prompt_file: SystemPromptFile = None,
+    limit: Annotated[int | None, typer.Option(help="Only the first so many tasks.", min=1)] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Run the teacher on the training tasks and record every trace. Finished tasks are not repeated."""
+    from tutelage.collect import collect as run_collect
+
+    opened = open_project(project)
+    with open_store(opened) as store:
+        if dry_run:
+            tasks = opened.tasks("train")[:limit]
+            done = store.finished(run)
+            attempts = opened.settings.collect.attempts
+            left = sum((task.id, attempt) not in done for task in tasks for attempt in range(attempts))
+            plan = {"tasks": len(tasks), "rollouts": len(tasks) * attempts, "left": left}
+            output(
+                plan,
+                f"{plan['rollouts']} rollouts of {len(tasks)} tasks, {left} of them not done yet.",
+                as_json=as_json,
+            )
+            return
+        with progress() as bar:
+            shown = bar.add_task("collect", total=None, note="")
+            summary = run_collect(
+                opened,
+                store,
+                run=run,
+                teacher_url=teacher_url,
+                teacher_model=teacher_model,
+                system_prompt_file=system_prompt_file,
+                limit=limit,
+                on_progress=lambda done, total, note: bar.update(shown, completed=done, total=total, note=note),
+            )
+    output(summary.as_dict(), summary.sentence(), as_json=as_json)
+
+
+@dataset_app.command()
+def build(
+    project: ProjectOption = HERE,
+    run: Annotated[list[str] | None, typer.Option(help="Only traces of these runs. [default: collect]")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Keep good traces, unroll them and render the rows to tokens. The same store and seed give the same bytes."""
+    from tutelage.dataset import build as run_build
+
+    opened = open_project(project)
+    with open_store(opened) as store, progress() as bar:
+        shown = bar.add_task("dataset", total=None, note="")
+        summary = run_build(
+            opened,
+            store,
+            opened.path(DATASET),
+            runs=run or ["collect"],
+            on_progress=lambda done, total: bar.update(shown, completed=done, total=total),
+        )
+    output(summary.model_dump(mode="json"), summary.sentence(), as_json=as_json)
+
+
+def train(
+    project: ProjectOption = HERE,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Train LoRA adapters of the student on the dataset. Run again to go on from the last checkpoint.
+
+    Losses go to TensorBoard: tensorboard --logdir PROJECT/training/tensorboard
+    """
+    from tutelage.train import plan_training, run_training
+
+    opened = open_project(project)
+    if dry_run:
+        plan = plan_training(opened, opened.path(DATASET))
+        output(plan.as_dict(), plan.sentence(), as_json=as_json)
+        return
+    with progress() as bar:
+        shown = bar.add_task("train", total=None, note="")
+
+        def advance(done: int, total: int, losses: str) -> None:
+            bar.update(shown, completed=done, total=total, note=losses)
+
+        result = run_training(opened, opened.path(DATASET), opened.path(TRAINING), advance)
+    output(result.as_dict(), result.sentence(), as_json=as_json)
+
+
+def evaluate(
+    project: ProjectOption = HERE,
+    with_teacher: Annotated[bool, typer.Option("--with-teacher", help="Run the teacher on these tasks too.")] = False,
+    teacher_url: TeacherUrl = None,
+    teacher_model: TeacherModel = None,
+    limit: Annotated[int | None, typer.Option(help="Only the first so many tasks.", min=1)] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Run the untouched and the trained student on the held-out tasks, by the same endpoint and agent."""
+    from tutelage.evaluate import evaluate as run_evaluate
+
+    opened = open_project(project)
+    with open_store(opened) as store, progress() as bar:
+        shown = bar.add_task("evaluate", total=None, note="")
+        evaluation = run_evaluate(
+            opened,
+            store,
+            adapter=opened.path(TRAINING) / "adapter",
+            out=opened.path(EVALUATION),
+            limit=limit,
+            with_teacher=with_teacher,
+            teacher_url=teacher_url,
+            teacher_model=teacher_model,
+            on_progress=lambda done, total, note: bar.update(shown, completed=done, total=total, note=note),
+        )
+    output(evaluation.model_dump(mode="json"), evaluation.sentence(), as_json=as_json)
+
+
+def report(project: ProjectOption = HERE) -> None:
+    """Show before and after on the terminal and write the same as one HTML page, report.html."""
+    from rich.console import Console
+
+    from tutelage.evaluate import make_report
+
+    opened = open_project(project)
+    with open_store(opened) as store:
+        page = make_report(
+            opened,
+            store,
+            evaluation=opened.path(EVALUATION),
+            training=opened.path(TRAINING),
+            dataset=opened.path(DATASET),
+            out=opened.path(REPORT),
+            terminal=Console(),
+        )
+    print(f"\nThe whole report: {page}")
+
+
+def quickstart(
+    folder: Annotated[Path, typer.Option(help="Where the example project is made.")] = Path("quickstart"),
+    seed: Annotated[int, typer.Option(help="Of tasks, training and order.", min=0)] = 0,
+    train_tasks: Annotated[int, typer.Option(help="Tasks whose traces are trained on.", min=1)] = 240,
+    evaluate_tasks: Annotated[int, typer.Option(help="Held-out tasks.", min=1)] = 60,
+    teacher_url: TeacherUrl = None,
+    teacher_model: TeacherModel = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Watch a small model learn a shop's tools: every stage in order, on this machine, with nothing to set up.
+
+    The teacher is scripted (its model name says so) unless --teacher-url and --teacher-model name a real one. Stop it
+    at any time; run again, it goes on.
+    """
+    from tutelage.quickstart.run import Options, run_quickstart
+
+    options = Options(folder, seed, train_tasks, evaluate_tasks, teacher_url, teacher_model)
+    terminal = console()
+    result = run_quickstart(options, lambda line: terminal.print(f"\n[bold]{line}[/bold]", highlight=False))
+    output(result, _summary(result), as_json=as_json)
+
+
+def _summary(result: dict[str, Any]) -> str:
+    before, after, teacher = (result[name]["success"] for name in ("before", "after", "teacher"))
+    minutes = result["seconds"]["total"] / 60
+    return (
+        f"\nOn {result['tasks']} tasks it never saw, the student went from {before:.0%} to {after:.0%} "
+        f"(teacher: {teacher:.0%}) in {minutes:.1f} minutes.\nReport: {result['report']}"
+    )
