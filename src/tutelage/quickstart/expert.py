@@ -1,0 +1,227 @@
+"""The scripted expert: what to do next in the shop, worked out from the conversation alone.
+
+It is no model. It keeps nothing between calls: the user's words and the tool results so far tell it the next step.
+"""
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from tutelage.quickstart.shop.wording import Wish, understand
+
+UNKNOWN = "I am a scripted expert for the example shop and know only its tasks. I do not understand this one."
+
+
+@dataclass(frozen=True)
+class Reply:
+    """One assistant message: a tool call or an answer, and the reasoning before it."""
+
+    reasoning: str
+    content: str = ""
+    tool: str = ""
+    arguments: dict[str, Any] = field(default_factory=dict)
+
+
+def next_reply(messages: Sequence[dict[str, Any]]) -> Reply:
+    """The expert's reply to a conversation in OpenAI's format that ends with a user message or a tool result."""
+    turns = [index for index, message in enumerate(messages) if message["role"] == "user"]
+    if not turns:
+        return Reply("Nobody has asked anything yet.", UNKNOWN)
+    wish = understand(_text(messages[turns[-1]]))
+    results = [_text(message) for message in messages[turns[-1] + 1 :] if message["role"] == "tool"]
+    if wish is None:
+        return Reply("This is none of the shop's tasks.", UNKNOWN)
+    if wish.kind == "then_order":
+        wish, results = _order_of_it(wish, messages, turns, results)
+    elif wish.kind == "then_cancel":
+        wish, results = _cancel_it(wish, messages, turns, results)
+    try:
+        return STEPS[wish.kind](wish, results)
+    except (LookupError, ValueError):  # an error result, or nothing found: no next step
+        said = results[-1] if results else "nothing"
+        return Reply("The shop does not give what I need.", f"I could not do it. The shop said: {said}")
+
+
+def _look_up(wish: Wish, results: list[str]) -> Reply:
+    name = wish.fields["name"]
+    if not results:
+        return _search(name)
+    product = _find(results[0], name)
+    if wish.kind == "price":
+        return Reply(
+            f"The {name} is {product['id']} with price {product['price']}.",
+            f"The {name} ({product['id']}) costs {product['price']}.",
+        )
+    if len(results) == 1:
+        return Reply(
+            f"The {name} is {product['id']}. I look at it.", tool="get_product", arguments={"product": product["id"]}
+        )
+    value = _values(results[1])[wish.kind]
+    answer = {
+        "warranty": f"has a warranty of {value}",
+        "origin": f"comes from {value}",
+        "stock": f"has {value} in stock",
+    }
+    return Reply(f"The {wish.kind} is {value}.", f"The {name} ({product['id']}) {answer[wish.kind]}.")
+
+
+def _order(wish: Wish, results: list[str]) -> Reply:
+    if not results:
+        return _search(wish.fields["name"])
+    product = _find(results[0], wish.fields["name"])["id"]
+    return _quote_and_place(f"The {wish.fields['name']} is {product}.", product, wish, results[1:])
+
+
+def _cheapest(wish: Wish, results: list[str]) -> Reply:
+    noun = wish.fields["noun"]
+    if not results:
+        return Reply(f"I search for {noun}, cheapest first.", tool="search_products", arguments={"query": noun})
+    product = _products(results[0])[0]["id"]
+    return _quote_and_place(f"The first, cheapest {noun} is {product}.", product, wish, results[1:])
+
+
+def _quote_and_place(found: str, product: str, wish: Wish, results: list[str]) -> Reply:
+    """The part that all orders of one product share; `results` are those after the product is known."""
+    quantity, customer = int(wish.fields["quantity"]), wish.fields["customer"]
+    arguments = {"product": product, "quantity": quantity, "customer": customer}
+    if not results:
+        return Reply(f"{found} I quote {quantity} for {customer}.", tool="quote", arguments=arguments)
+    quote = _values(results[0])
+    if quote["verdict"] != "ok":
+        return Reply(f"The verdict is {quote['verdict']}, so I refuse.", f"I did not order: {_why(quote)}.")
+    if len(results) == 1:
+        return Reply(
+            f"The verdict is ok, so I order {quantity} of {product} for {customer}.",
+            tool="place_order",
+            arguments=arguments,
+        )
+    order = _values(results[1])
+    return Reply("The order is placed.", f"Order {order['order']} for {customer} is placed, total {order['total']}.")
+
+
+def _why(quote: dict[str, str]) -> str:
+    if quote["verdict"] == "not enough stock":
+        return f"not enough stock, only {quote['stock']} left"
+    return f"the total {quote['total']} is over the budget of {quote['budget']}"
+
+
+def _two_products(wish: Wish, results: list[str]) -> Reply:
+    """Quote and order the first, then the second; `results` come in that order."""
+    fields = wish.fields
+    pairs = [(fields["product"], int(fields["quantity"])), (fields["product2"], int(fields["quantity2"]))]
+    customer = fields["customer"]
+    for index, (product, quantity) in enumerate(pairs):
+        arguments = {"product": product, "quantity": quantity, "customer": customer}
+        done = results[2 * index :]
+        if not done:
+            start = f"First {quantity} of {product}" if index == 0 else f"Next {quantity} of {product}"
+            return Reply(f"{start}. I quote it for {customer}.", tool="quote", arguments=arguments)
+        quote = _values(done[0])
+        if quote["verdict"] != "ok":
+            return Reply(f"The verdict is {quote['verdict']}, so I refuse.", f"I did not order: {_why(quote)}.")
+        if len(done) == 1:
+            return Reply(
+                f"The verdict is ok, so I order {quantity} of {product} for {customer}.",
+                tool="place_order",
+                arguments=arguments,
+            )
+    first, second = _values(results[1])["order"], _values(results[3])["order"]
+    return Reply("Both orders are placed.", f"Orders {first} and {second} for {customer} are placed.")
+
+
+def _status(wish: Wish, results: list[str]) -> Reply:
+    order = wish.fields["order"]
+    if not results:
+        return _look_at(order)
+    status = _values(results[0])["status"]
+    return Reply(f"The status is {status}.", f"Order {order} is {status}.")
+
+
+def _cancel(wish: Wish, results: list[str]) -> Reply:
+    order = wish.fields["order"]
+    if not results:
+        return _look_at(order)
+    status = _values(results[0])["status"]
+    if status in ("shipped", "delivered"):
+        return Reply(f"{order} is {status}, so I refuse.", f"I did not cancel order {order}: it is already {status}.")
+    if len(results) == 1:
+        return Reply(f"{order} is {status}, so I cancel it.", tool="cancel_order", arguments={"order": order})
+    return Reply("It is cancelled.", f"Order {order} is {_values(results[1])['status']}.")
+
+
+def _order_of_it(
+    wish: Wish, messages: Sequence[dict[str, Any]], turns: list[int], results: list[str]
+) -> tuple[Wish, list[str]]:
+    """ "Order 2 of it": the product is the one of the turn before, found there."""
+    earlier, found = _turn_before(messages, turns)
+    return Wish("order", {**wish.fields, "name": earlier.fields.get("name", "")}), [*found[:1], *results]
+
+
+def _cancel_it(
+    wish: Wish, messages: Sequence[dict[str, Any]], turns: list[int], results: list[str]
+) -> tuple[Wish, list[str]]:
+    earlier, found = _turn_before(messages, turns)
+    return Wish("cancel", {"order": earlier.fields.get("order", "")}), [*found[:1], *results]
+
+
+def _turn_before(messages: Sequence[dict[str, Any]], turns: list[int]) -> tuple[Wish, list[str]]:
+    """What the user wished in the turn before the last, and that turn's tool results."""
+    if len(turns) < 2:
+        return Wish("", {}), []
+    start, end = turns[-2], turns[-1]
+    earlier = understand(_text(messages[start])) or Wish("", {})
+    return earlier, [_text(message) for message in messages[start:end] if message["role"] == "tool"]
+
+
+def _search(name: str) -> Reply:
+    return Reply(f"I search for the {name}.", tool="search_products", arguments={"query": name})
+
+
+def _look_at(order: str) -> Reply:
+    return Reply(f"I look at order {order}.", tool="get_order", arguments={"order": order})
+
+
+def _products(result: str) -> list[dict[str, str]]:
+    """The lines of a search result, such as "P47 amber chair price=18". Raises LookupError where there is none."""
+    lines = [re.fullmatch(r"(?P<id>P\d+) (?P<name>.+) price=(?P<price>\d+)", line) for line in result.splitlines()]
+    found = [line.groupdict() for line in lines if line]
+    if not found:
+        raise LookupError(result)
+    return found
+
+
+def _find(result: str, name: str) -> dict[str, str]:
+    for product in _products(result):
+        if product["name"] == name:
+            return product
+    raise LookupError(name)
+
+
+def _values(result: str) -> dict[str, str]:
+    """The `key=value`s of a result line; a value may hold spaces."""
+    found = dict(re.findall(r"(\w+)=(.+?)(?= \w+=|$)", result))
+    if not found:
+        raise LookupError(result)
+    return found
+
+
+def _text(message: dict[str, Any]) -> str:
+    content = message.get("content") or ""
+    if isinstance(content, str):
+        return content
+    return json.dumps(content) if not isinstance(content, list) else "".join(part.get("text", "") for part in content)
+
+
+STEPS = {
+    "price": _look_up,
+    "warranty": _look_up,
+    "origin": _look_up,
+    "stock": _look_up,
+    "order": _order,
+    "cheapest": _cheapest,
+    "two_products": _two_products,
+    "status": _status,
+    "cancel": _cancel,
+}
