@@ -1,0 +1,255 @@
+"""The report: one self-contained HTML page, and the same on the terminal."""
+
+import json
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tutelage.errors import TutelageError
+from tutelage.evaluate.evaluation import Comparison, Evaluation, Variant
+from tutelage.evaluate.failures import BROKEN
+from tutelage.evaluate.plots import Losses, Plot, kinds_plot, loss_plot
+from tutelage.evaluate.side_by_side import Example, examples
+from tutelage.project import Project
+from tutelage.store import TraceStore
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+@dataclass(frozen=True)
+class KindRow:
+    kind: str
+    tasks: int
+    solved: tuple[int, ...]  # one a variant
+
+
+@dataclass(frozen=True)
+class FailureRow:
+    category: str
+    counts: tuple[int, ...]  # one a variant
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a number came from."""
+
+    what: str
+    where: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """All that the page and the terminal show."""
+
+    project: str
+    evaluation: Evaluation
+    headline: str
+    comparison: Comparison | None  # before against after
+    kinds: tuple[KindRow, ...]
+    failures: tuple[FailureRow, ...]
+    broken: int  # rollouts that an endpoint's or a server's error ended
+    plots: dict[str, Plot] = field(default_factory=dict)
+    training: tuple[Source, ...] = ()
+    examples: tuple[Example, ...] = ()
+    stages: tuple[tuple[str, float], ...] = ()  # name, seconds
+    sources: tuple[Source, ...] = ()
+
+    @property
+    def seconds(self) -> float:
+        return sum(seconds for _, seconds in self.stages)
+
+    @property
+    def variants(self) -> tuple[Variant, ...]:
+        return tuple(self.evaluation.variants.values())
+
+
+def make_report(
+    project: Project,
+    store: TraceStore,
+    *,
+    evaluation: Path,
+    training: Path | None,
+    dataset: Path | None,
+    out: Path,
+    stages: Mapping[str, float] | None = None,
+    terminal: "Console | None" = None,
+) -> Path:
+    """Write the page to `out`, whole or not at all, and show the same on `terminal`.
+
+    `evaluation`, `training` and `dataset` are the stages' folders. `stages` names seconds by stage; without it they
+    are read from what the stages recorded. Raises TutelageError where there is no evaluation or no room.
+    """
+    made = gather(project, store, Evaluation.read(evaluation), training, dataset, stages)
+    if terminal:
+        from tutelage.evaluate.terminal import show
+
+        show(made, terminal)
+    return write_page(made, out)
+
+
+def gather(
+    project: Project,
+    store: TraceStore,
+    evaluation: Evaluation,
+    train_folder: Path | None,
+    build_folder: Path | None,
+    stages: Mapping[str, float] | None = None,
+) -> Report:
+    """Everything that the report says, read from the store and the stages' folders.
+
+    A folder that is None or lacks its file leaves its part of the page out.
+    """
+    train, build = _read(train_folder, "train.json"), _read(build_folder, "build.json")
+    variants, kinds = tuple(evaluation.variants.values()), evaluation.kinds()
+    plots = {"kinds": kinds_plot(kinds, variants)}
+    losses = loss_plot(_losses(train))
+    if losses:
+        plots["loss"] = losses
+    return Report(
+        project=project.settings.name,
+        evaluation=evaluation,
+        headline=_headline(evaluation),
+        comparison=next((item for item in evaluation.comparisons if item.before == "before"), None),
+        kinds=tuple(_kind_row(kind, variants) for kind in kinds),
+        failures=_failures(variants),
+        broken=sum(outcome.category in BROKEN.values() for variant in variants for outcome in variant.outcomes),
+        plots=plots,
+        training=tuple(_training_facts(train, build)),
+        examples=tuple(examples(evaluation, store)),
+        stages=tuple((stages or _recorded_seconds(project, evaluation, train)).items()),
+        sources=tuple(_sources(evaluation, train_folder, train, build_folder, build)),
+    )
+
+
+def write_page(report: Report, out: Path) -> Path:
+    page = page_text(report)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    partial = out.with_name(f".{out.name}.{os.getpid()}")
+    try:
+        partial.write_text(page)
+        partial.replace(out)
+    except OSError as error:
+        raise TutelageError(f"The report {out} could not be written: {error.strerror}.") from error
+    finally:
+        partial.unlink(missing_ok=True)
+    return out
+
+
+def page_text(report: Report) -> str:
+    """The page as HTML; everything that came from outside is escaped."""
+    from jinja2 import Environment, StrictUndefined
+
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters |= {"percent": percent, "points": points, "duration": duration, "p_value": p_value}
+    text = files("tutelage.evaluate").joinpath("report.html").read_text()
+    return environment.from_string(text).render(report=report, evaluation=report.evaluation)
+
+
+def percent(rate: float) -> str:
+    return f"{100 * rate:.0f} %"
+
+
+def points(difference: float) -> str:
+    """A difference of rates in percentage points, with its sign."""
+    return f"{100 * difference:+.0f}".replace("-", "−")
+
+
+def p_value(p: float) -> str:
+    return "p < 0.0001" if p < 0.0001 else f"p = {p:.2g}"
+
+
+def duration(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02} s"
+
+
+def _headline(evaluation: Evaluation) -> str:
+    before, after = evaluation.variants.get("before"), evaluation.variants.get("after")
+    if before and after:
+        return (
+            f"{before.solved} of {before.tasks} held-out tasks solved before training, "
+            f"{after.solved} of {after.tasks} after"
+        )
+    return ", ".join(
+        f"{item.name}: {item.solved} of {item.tasks} held-out tasks solved" for item in evaluation.variants.values()
+    )
+
+
+def _kind_row(kind: str, variants: Sequence[Variant]) -> KindRow:
+    groups = [[outcome.solved for outcome in variant.outcomes if outcome.kind == kind] for variant in variants]
+    return KindRow(kind, len(groups[0]), tuple(sum(group) for group in groups))
+
+
+def _failures(variants: Sequence[Variant]) -> tuple[FailureRow, ...]:
+    """Categories of the students' and the teacher's failures, the most frequent first."""
+    counts = [Counter(outcome.category for outcome in variant.outcomes if not outcome.solved) for variant in variants]
+    total = sum(counts, Counter())
+    return tuple(
+        FailureRow(category, tuple(count[category] for count in counts)) for category, _ in total.most_common()
+    )
+
+
+def _read(folder: Path | None, name: str) -> dict[str, Any]:
+    """A stage's own record; empty where it left none."""
+    if folder is None or not (folder / name).is_file():
+        return {}
+    try:
+        data = json.loads((folder / name).read_text())
+    except ValueError as error:
+        raise TutelageError(f"{folder / name} is not valid JSON: {error}. Run that stage again.") from None
+    return data if isinstance(data, dict) else {}
+
+
+def _recorded_seconds(project: Project, evaluation: Evaluation, train: Mapping[str, Any]) -> dict[str, float]:
+    """Seconds by stage: of the whole quickstart where it was one, else of the stages that say it themselves."""
+    whole = _read(project.folder, "quickstart.json").get("seconds")
+    if isinstance(whole, dict):
+        return {str(stage): float(seconds) for stage, seconds in whole.items()}
+    found = {"train": train["seconds"]} if isinstance(train.get("seconds"), (int, float)) else {}
+    return {**found, "evaluate": evaluation.seconds}
+
+
+def _losses(train: Mapping[str, Any]) -> Losses:
+    history = train.get("history") or train.get("log_history") or []
+    return Losses(
+        training=[(entry["step"], entry["loss"]) for entry in history if entry.get("loss") is not None],
+        evaluation=[(entry["step"], entry["eval_loss"]) for entry in history if entry.get("eval_loss") is not None],
+    )
+
+
+def _training_facts(train: Mapping[str, Any], build: Mapping[str, Any]) -> list[Source]:
+    return []
+
+
+def _sources(
+    evaluation: Evaluation,
+    train_folder: Path | None,
+    train: Mapping[str, Any],
+    build_folder: Path | None,
+    build: Mapping[str, Any],
+) -> list[Source]:
+    origin = evaluation.provenance
+    found = [
+        Source("Measured", f"{origin.created:%Y-%m-%d %H:%M} UTC"),
+        Source("Tutelage", f"{origin.version}, commit {origin.commit}" if origin.commit else origin.version),
+        Source("Held-out tasks", f"{origin.tasks_file}, {len(evaluation.tasks)} used, sha256 {origin.tasks_sha256}"),
+        Source("Student", origin.student + (f", sha256 {origin.student_sha256}" if origin.student_sha256 else "")),
+        Source("Adapter", origin.adapter + (f", sha256 {origin.adapter_sha256}" if origin.adapter_sha256 else "")),
+        Source("Chat template", origin.template),
+        Source("Sampling", json.dumps(origin.sampling)),
+        Source("Seed", str(origin.seed)),
+        Source("Turns taken", f"the models' attempts alternate every {origin.block} tasks on one endpoint"),
+        Source("Traces", f"{origin.store}, runs " + ", ".join(variant.run for variant in evaluation.variants.values())),
+    ]
+    if build_folder and build:
+        found.append(Source("Training data", f"{build_folder / 'build.json'}"))
+    if train_folder and train:
+        found.append(Source("Training", f"{train_folder / 'train.json'}"))
+    return found
