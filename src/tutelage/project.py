@@ -39,22 +39,22 @@ class Tasks(Section):
 class Service(Section):
     """A process of the user's that rollouts need: started before them, stopped after them."""
 
-    command: tuple[str, ...] = Field(min_length=1)
+    command: tuple[str, ...] = Field(min_length=1, description="program and arguments")
     ready: str | None = Field(None, description="a URL that answers once the service is ready")
-    env: dict[str, str] = {}
+    env: dict[str, str] = Field({}, description="more environment variables")
     start_seconds: float = Field(30, gt=0, description="how long it may take to get ready")
 
 
 class Sampling(Section):
-    temperature: float = Field(0.0, ge=0)
-    top_p: float | None = Field(None, gt=0, le=1)
+    temperature: float = Field(0.0, ge=0, description="0 takes the likeliest token")
+    top_p: float | None = Field(None, gt=0, le=1, description="sample from so much of the probability")
     max_tokens: int = Field(1024, gt=0, description="tokens of one assistant message")
     extra: dict[str, JsonValue] = Field({}, description="more fields of the request body, as the server names them")
 
 
 class Teacher(Section):
-    url: str
-    model: str
+    url: str = Field(description="an OpenAI-style endpoint, up to and including /v1")
+    model: str = Field(description="the model's name there")
     api_key_env: str = Field("OPENAI_API_KEY", description="environment variable that holds the key, if one is needed")
     sampling: Sampling = Sampling(temperature=0.0, max_tokens=4096)
 
@@ -62,7 +62,7 @@ class Teacher(Section):
 class Student(Section):
     model: str = Field("smollm2-135m-instruct", description="the embedded model, a local folder or a Hub id")
     template: str = Field("qwen3", description="a shipped chat template or a file; for the embedded model")
-    thinking: bool = True
+    thinking: bool = Field(True, description="whether the template lets it think")
     context: int = Field(2048, gt=0, description="tokens of prompt and completion together, one rollout")
     parallel: int = Field(8, gt=0, description="requests that the embedded endpoint works on at once")
     url: str | None = Field(None, description="an endpoint that serves the student; none: the embedded one")
@@ -74,7 +74,7 @@ class RolloutLimits(Section):
 
     max_steps: int = Field(12, gt=0, description="model calls, all turns together")
     max_total_tokens: int = Field(32_000, gt=0, description="prompt of the last step and completions together")
-    max_seconds: float = Field(300, gt=0)
+    max_seconds: float = Field(300, gt=0, description="the whole rollout")
     tool_seconds: float = Field(60, gt=0, description="one tool call")
     request_seconds: float = Field(120, gt=0, description="one model call")
     tool_result_characters: int = Field(20_000, gt=0, description="longer results are cut with a visible notice")
@@ -96,12 +96,12 @@ class Dataset(Section):
 class Settings(Section):
     """tutelage.toml."""
 
-    name: str = "project"
-    seed: int = 0
+    name: str = Field("project", description="stands in reports and cards")
+    seed: int = Field(0, description="of the split, the training order and the adapters' start")
     store: str = Field("traces.db", description="a file, or an SQLAlchemy URL")
-    mcp: Path = Path("mcp.json")
-    system_prompt: str | None = None
-    system_prompt_file: Path | None = None
+    mcp: Path = Field(Path("mcp.json"), description="the MCP servers, in the format of other MCP clients")
+    system_prompt: str | None = Field(None, description="the first message of each rollout")
+    system_prompt_file: Path | None = Field(None, description="a file that holds it instead")
     tasks: Tasks = Tasks()
     services: dict[str, Service] = {}
     teacher: Teacher | None = None

@@ -1,0 +1,63 @@
+"""Writes docs/settings.md from the settings' own descriptions: python docs/make_settings.py. A test finds drift."""
+
+from pathlib import Path
+from typing import Any, get_args
+
+from pydantic import BaseModel
+from pydantic_core import PydanticUndefined
+
+from tutelage.project import Service, Settings
+from tutelage.train.config import TrainConfig
+
+FILE = Path(__file__).parent / "settings.md"
+INTRODUCTION = """# Settings
+
+`tutelage.toml`, all keys with their defaults. Paths are relative to the project folder. In `[services]` commands,
+URLs, headers and environment values `${NAME}` stands for an environment variable, `${SERVICE.port}` for a service's
+free port and `${python}` for the interpreter that runs Tutelage. This page is made by `python docs/make_settings.py`.
+"""
+
+
+def render() -> str:
+    """The page's text."""
+    sections = [INTRODUCTION, *_section("", Settings), *_section("services.NAME", Service)]
+    return "\n".join([*sections, *_section("train", TrainConfig)]).rstrip() + "\n"
+
+
+def _section(name: str, model: type[BaseModel], defaults: BaseModel | None = None) -> list[str]:
+    head = f"## `[{name}]`" if name else "## Top level"
+    document = (model.__doc__ or "").strip() if name else ""
+    lines = [head, "", *([document, ""] if document else []), "| key | default | meaning |", "| --- | --- | --- |"]
+    inner = []
+    for key, field in model.model_fields.items():
+        if model is Settings and key in ("services", "train"):
+            continue  # sections of their own, at the end
+        default = getattr(defaults, key) if defaults else field.default
+        nested = _model(field.annotation)
+        if nested:
+            inner.append((f"{name}.{key}".strip("."), nested, default if isinstance(default, BaseModel) else None))
+        else:
+            lines.append(f"| `{key}` | {_default(default)} | {field.description or ''} |")
+    lines.append("")
+    for section in inner:
+        lines += _section(*section)
+    return lines
+
+
+def _model(annotation: Any) -> type[BaseModel] | None:
+    for item in (annotation, *get_args(annotation)):
+        if isinstance(item, type) and issubclass(item, BaseModel):
+            return item
+    return None
+
+
+def _default(value: Any) -> str:
+    if value is PydanticUndefined:
+        return "(required)"
+    if value is None or value in ({}, ()):
+        return ""
+    return f"`{str(value).lower() if isinstance(value, bool) else value}`"
+
+
+if __name__ == "__main__":
+    FILE.write_text(render())
