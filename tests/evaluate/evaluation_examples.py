@@ -1,7 +1,10 @@
 """Traces made by hand for tests of the report: test data, no model was run."""
 
+import json
+import math
 import random
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 from tutelage.evaluate.evaluation import Evaluation, Provenance, TaskName, compare, variant
 from tutelage.store import TraceStore
@@ -156,3 +159,26 @@ def evaluation(store: TraceStore, count: int = 60) -> Evaluation:
         provenance=provenance,
         seconds=151.0,
     )
+
+
+def write_stage_records(training: Path, dataset: Path) -> None:
+    """Records such as the stages before leave."""
+    draw = random.Random(1)
+    record = {
+        "losses": [1.4 * math.exp(-step / 7) + 0.004 * draw.random() + 0.002 for step in range(60)],
+        "eval_losses": {step: 1.5 * math.exp(-step / 8) + 0.004 for step in (20, 40, 60)},
+        "rows": 912,
+        "tokens_unrolled": 590_000,
+        "tokens_tree": 120_000,
+        "gflops": 131.4,
+        "dtype": "bfloat16",
+        "seconds": 302.5,
+        "peak_rss_mb": 2890,
+        "seed": 0,
+        "config": {"epochs": 1, "lora_rank": 16, "lora_alpha": 32, "learning_rate": 0.0015},
+        "weights": "smollm2",
+        "data_hash": "12" * 32,
+    }
+    for folder, name, value in ((training, "train.json", record), (dataset, "build.json", {"rows": 912})):
+        folder.mkdir(parents=True)
+        (folder / name).write_text(json.dumps(value))

@@ -95,3 +95,14 @@ def test_the_terminal_shows_the_same_figures(project: Project, store: TraceStore
     for said in ("1 of 40", "teacher (scripted)", "no tool call", "p < 0.0001", "compare"):
         assert said in text
     assert [path.name for path in tmp_path.glob(".report*")] == []
+
+
+def test_the_stages_records_give_curves_and_facts(project: Project, store: TraceStore, tmp_path: Path) -> None:
+    training, dataset = tmp_path / "training", tmp_path / "dataset"
+    examples.write_stage_records(training, dataset)
+    made = gather(project, store, examples.evaluation(store, 20), training, dataset)
+    assert "Training loss from 1.4 at step 1" in made.plots["loss"].description
+    assert "Evaluation loss from 0.127 at step 20" in made.plots["loss"].description
+    assert dict(made.stages) == {"train": 302.5, "evaluate": 151.0}
+    html = page_text(made)
+    assert "4.9 times fewer" in html and "121212" in html and str(training / "train.json") in html

@@ -217,15 +217,37 @@ def _recorded_seconds(project: Project, evaluation: Evaluation, train: Mapping[s
 
 
 def _losses(train: Mapping[str, Any]) -> Losses:
-    history = train.get("history") or train.get("log_history") or []
+    """The curves of train.json: a training loss for each step, evaluation losses by step."""
     return Losses(
-        training=[(entry["step"], entry["loss"]) for entry in history if entry.get("loss") is not None],
-        evaluation=[(entry["step"], entry["eval_loss"]) for entry in history if entry.get("eval_loss") is not None],
+        training=list(enumerate(train.get("losses", []), 1)),
+        evaluation=sorted((int(step), loss) for step, loss in train.get("eval_losses", {}).items()),
     )
 
 
 def _training_facts(train: Mapping[str, Any], build: Mapping[str, Any]) -> list[Source]:
-    return []
+    if not train:
+        return []
+    config, losses = train["config"], _losses(train)
+    unrolled, tree = train["tokens_unrolled"], train["tokens_tree"]
+    steps = f"{len(losses.training)} steps over {train['rows']:,} rows, {config['epochs']} epoch(s)"
+    facts = [
+        Source("Length", f"{steps}, {duration(train['seconds'])}"),
+        Source(
+            "Tokens computed",
+            f"{tree:,} in prefix trees for {unrolled:,} unrolled: {unrolled / max(tree, 1):.1f} times fewer",
+        ),
+        Source(
+            "Recipe",
+            f"LoRA rank {config['lora_rank']}, alpha {config['lora_alpha']}, learning rate {config['learning_rate']}",
+        ),
+        Source(
+            "Machine", f"{train['dtype']}, {train['gflops']:.0f} GFLOP/s measured, {train['peak_rss_mb']:,} MiB at most"
+        ),
+    ]
+    if losses.evaluation:
+        step, loss = losses.evaluation[-1]
+        facts.insert(1, Source("Last evaluation loss", f"{loss:.4f} after step {step}, on tasks kept out of training"))
+    return facts
 
 
 def _sources(
@@ -249,7 +271,8 @@ def _sources(
         Source("Traces", f"{origin.store}, runs " + ", ".join(variant.run for variant in evaluation.variants.values())),
     ]
     if build_folder and build:
-        found.append(Source("Training data", f"{build_folder / 'build.json'}"))
+        found.append(Source("Training data", str(build_folder / "build.json")))
     if train_folder and train:
-        found.append(Source("Training", f"{train_folder / 'train.json'}"))
+        data = f"seed {train['seed']}, data sha256 {train['data_hash']}"
+        found.append(Source("Training", f"{train_folder / 'train.json'}, {data}"))
     return found

@@ -97,4 +97,11 @@ def _facts(title: str, facts: list[tuple[str, str]]) -> Table | Text:
 
 
 def _table(title: str | None = None) -> Table:
-    return Table(title=title and f"\n{title}", title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    return Table(
+        title=title and f"\n{title}",
+        title_justify="left",
+        title_style="bold",
+        box=None,
+        pad_edge=False,
+        padding=(0, 2, 0, 0),
+    )

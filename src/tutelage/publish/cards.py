@@ -1,0 +1,113 @@
+"""The cards (README.md) of what is pushed: YAML for the Hub, the rest for people."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from tutelage import __version__
+from tutelage.project import Settings
+
+EMBEDDED_HUB_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"
+EMBEDDED_LICENCE = "apache-2.0"
+
+
+def dataset_card(text: str, record: Mapping[str, Any]) -> str:
+    """The dataset's own README with a YAML header, which it keeps if it has one. `record` is build.json."""
+    if text.startswith("---\n"):
+        return text
+    header = {
+        "tags": ["tutelage", "tool-use", "agent-traces"],
+        "task_categories": ["text-generation"],
+        "configs": [
+            {
+                "config_name": "default",
+                "data_files": [
+                    {"split": "train", "path": "train.parquet"},
+                    {"split": "validation", "path": "validation.parquet"},
+                ],
+            }
+        ],
+    }
+    body = text or f"# Unrolled traces\n\nMade by Tutelage {__version__}.\n\n{_table(record)}"
+    return _header(header) + body
+
+
+def model_card(
+    *,
+    name: str,
+    base: str,
+    merged: bool,
+    project: Settings,
+    training: Mapping[str, Any],
+    evaluation: Mapping[str, Any],
+) -> str:
+    """What it is, what it was trained on, how well it did: from train.json (`training`) and evaluation.json."""
+    header: dict[str, Any] = {
+        "base_model": base,
+        "base_model_relation": "finetune" if merged else "adapter",
+        "library_name": "transformers" if merged else "peft",
+        "pipeline_tag": "text-generation",
+        "tags": ["tutelage", "tool-use"] + ([] if merged else ["lora"]),
+    }
+    if base == EMBEDDED_HUB_ID:
+        header["license"] = EMBEDDED_LICENCE
+    what = "merged model" if merged else "LoRA adapter (PEFT)"
+    parts = [
+        f"# {name}",
+        f"A {what} for `{base}`, trained by Tutelage {__version__} on traces of the project “{project.name}” to use "
+        f"its tools. The chat template is the one it was trained with: use it as it stands.",
+        _figures(evaluation),
+        "## Training\n\n" + _table(training),
+        "## Use\n\n" + _use(base, name, merged),
+    ]
+    return _header(header) + "\n\n".join(parts) + "\n"
+
+
+def _figures(evaluation: Mapping[str, Any]) -> str:
+    if not evaluation:
+        return "## Success\n\nThis model has not been evaluated."
+    lines = ["| | solved | success | 95 % interval |", "| --- | --- | --- | --- |"]
+    for variant in evaluation["variants"].values():
+        low, high = variant["interval"]
+        label = variant["name"] + (" (scripted)" if variant["scripted"] else "")
+        solved = f"{variant['solved']} of {variant['tasks']}"
+        lines.append(f"| {label} | {solved} | {variant['success']:.0%} | {low:.0%} to {high:.0%} |")
+    origin = evaluation["provenance"]
+    commit = f", commit {origin['commit']}" if origin["commit"] else ""
+    notes = [
+        f"Held-out tasks, sha256 {origin['tasks_sha256']}; seed {origin['seed']}; Tutelage {origin['version']}{commit}."
+    ]
+    for found in evaluation["comparisons"]:
+        if (found["before"], found["after"]) == ("before", "after"):
+            low, high = found["interval"]
+            notes.append(
+                f"After minus before: {100 * found['difference']:+.0f} points (95 % interval {100 * low:+.0f} to "
+                f"{100 * high:+.0f}), McNemar's exact test p = {found['p']:.2g}."
+            )
+    return "## Success on held-out tasks\n\n" + "\n".join(lines) + "\n\n" + " ".join(notes)
+
+
+def _use(base: str, name: str, merged: bool) -> str:
+    command = (
+        f"vllm serve OWNER/{name}" if merged else f"vllm serve {base} --enable-lora --lora-modules {name}=OWNER/{name}"
+    )
+    return f"```\n{command} --enable-auto-tool-choice --tool-call-parser hermes --reasoning-parser qwen3\n```"
+
+
+def _table(record: Mapping[str, Any]) -> str:
+    """The plain values of a stage's record; lists and tables stay in the file."""
+    rows = [
+        (key, value) for key, value in record.items() if isinstance(value, (str, int, float)) and not _is_path(value)
+    ]
+    cells = [(key, str(value).replace("|", "\\|")) for key, value in rows]
+    return "\n".join(["| | |", "| --- | --- |", *(f"| {key} | {value} |" for key, value in cells)])
+
+
+def _is_path(value: object) -> bool:
+    """Folders of the machine that made it tell others nothing."""
+    return isinstance(value, str) and value.startswith(("/", "~"))
+
+
+def _header(values: Mapping[str, Any]) -> str:
+    """YAML front matter; JSON's values are YAML's too."""
+    return "---\n" + "".join(f"{key}: {json.dumps(value)}\n" for key, value in values.items()) + "---\n\n"

@@ -1,0 +1,165 @@
+"""Push a dataset or a model to the Hugging Face Hub (or the server that HF_ENDPOINT names)."""
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Literal
+
+from tutelage.errors import MissingExtra, TutelageError
+from tutelage.project import Project
+from tutelage.publish.cards import EMBEDDED_HUB_ID, dataset_card, model_card
+from tutelage.publish.merge import TOKENIZER_FILES, adapter_base, merge_adapter
+
+DATASET_FILES = ("train.parquet", "validation.parquet", "build.json", "template.jinja")
+ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors", "adapter.gguf", *TOKENIZER_FILES)
+
+
+def push_dataset(build: Path, repo_id: str, *, private: bool = True) -> str:
+    """Push a built dataset with its card in one commit; its URL. Raises TutelageError with what to do."""
+    record = _read(build / "build.json", "tutelage dataset build")
+    files: dict[str, Path | bytes] = {name: build / name for name in DATASET_FILES if (build / name).is_file()}
+    if "train.parquet" not in files:
+        raise TutelageError(f"{build} holds no train.parquet. Run `tutelage dataset build` first.")
+    card = build / "README.md"
+    files["README.md"] = dataset_card(card.read_text() if card.is_file() else "", record).encode()
+    return _push("dataset", repo_id, files, private=private, message="Push a dataset of unrolled traces")
+
+
+def push_model(
+    project: Project,
+    training: Path,
+    evaluation: Path | None,
+    repo_id: str,
+    *,
+    merged: bool = False,
+    private: bool = True,
+) -> str:
+    """Push the adapter, or with `merged` the whole model, with tokenizer, template and card in one commit; its URL.
+
+    The card's figures are evaluation.json's; without it the card says that the model was not evaluated.
+    """
+    adapter = training / "adapter"
+    base = adapter_base(adapter)
+    folder = merge_adapter(adapter, training / "merged") if merged else adapter
+    hub_base = _hub_base(project, base)
+    card = model_card(
+        name=repo_id.rpartition("/")[2],
+        base=hub_base,
+        merged=merged,
+        project=project.settings,
+        training=_read(training / "train.json", "tutelage train"),
+        evaluation=_read(evaluation / "evaluation.json", None) if evaluation else {},
+    )
+    with TemporaryDirectory() as scratch:
+        tokenizer = Path(scratch)
+        _write_tokenizer(project, adapter, base, tokenizer)
+        files = _model_files(folder, tokenizer, merged=merged)
+        if not merged:
+            config = json.loads((adapter / "adapter_config.json").read_text())
+            files["adapter_config.json"] = json.dumps(
+                {**config, "base_model_name_or_path": hub_base}, indent=2
+            ).encode()
+        files["README.md"] = card.encode()
+        what = "merged model" if merged else "LoRA adapter"
+        return _push("model", repo_id, files, private=private, message=f"Push a {what}")
+
+
+def _model_files(folder: Path, tokenizer: Path, *, merged: bool) -> dict[str, Path | bytes]:
+    names = [path.name for path in sorted(folder.iterdir()) if path.is_file()] if merged else list(ADAPTER_FILES)
+    files: dict[str, Path | bytes] = {
+        name: folder / name for name in names if (folder / name).is_file() and name not in ("README.md", "merged.json")
+    }
+    files |= {name: tokenizer / name for name in TOKENIZER_FILES if (tokenizer / name).is_file()}
+    if not any(name.endswith(".safetensors") for name in files):
+        raise TutelageError(f"{folder} holds no weights. Run `tutelage train` first.")
+    return files
+
+
+def _write_tokenizer(project: Project, adapter: Path, base: str, folder: Path) -> None:
+    """The student's tokenizer, and the chat template that it was trained with."""
+    from tutelage.render.student import EMBEDDED_MODEL, embedded_gguf, load_template, save_tokenizer
+
+    student = project.settings.student
+    if student.model == EMBEDDED_MODEL:
+        save_tokenizer(embedded_gguf(), folder, load_template(student.template, project.folder))
+        return
+    source = adapter if (adapter / "tokenizer.json").is_file() else Path(base)
+    for name in TOKENIZER_FILES:
+        if (source / name).is_file():
+            (folder / name).write_bytes((source / name).read_bytes())
+
+
+def _hub_base(project: Project, base: str) -> str:
+    """The base as others can find it: a folder of this machine means nothing to them."""
+    from tutelage.render.student import EMBEDDED_MODEL
+
+    if project.settings.student.model == EMBEDDED_MODEL:
+        return EMBEDDED_HUB_ID
+    return Path(base).name if Path(base).is_dir() else base
+
+
+def _push(
+    kind: Literal["dataset", "model"], repo_id: str, files: Mapping[str, Path | bytes], *, private: bool, message: str
+) -> str:
+    try:
+        from huggingface_hub import CommitOperationAdd, HfApi, get_token
+    except ImportError as error:
+        raise MissingExtra("huggingface_hub", "hub") from error
+    token = get_token()
+    if not token:
+        raise TutelageError(
+            "No Hugging Face token was found. Run `hf auth login`, or set HF_TOKEN to a token with write permission "
+            "(https://huggingface.co/settings/tokens)."
+        )
+    # HF_ENDPOINT is read here: huggingface_hub itself reads it only when it is first imported.
+    api = HfApi(endpoint=os.environ.get("HF_ENDPOINT"), token=token, library_name="tutelage")
+    with _clear_errors(repo_id, api.endpoint):
+        url = api.create_repo(repo_id, repo_type=kind, private=private, exist_ok=True)
+        operations = [
+            CommitOperationAdd(path_in_repo=name, path_or_fileobj=file if isinstance(file, bytes) else str(file))
+            for name, file in sorted(files.items())
+        ]
+        api.create_commit(url.repo_id, operations, repo_type=kind, commit_message=message)
+    return str(url)
+
+
+@contextmanager
+def _clear_errors(repo_id: str, endpoint: str) -> Iterator[None]:
+    """Each failure of the Hub as one sentence."""
+    import httpx2
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+    try:
+        yield
+    except HFValidationError:
+        raise TutelageError(f'"{repo_id}" is no repository name. Write it as owner/name.') from None
+    except HfHubHTTPError as error:
+        status = error.response.status_code if error.response is not None else None
+        if status in (401, 403):
+            raise TutelageError(
+                f"{endpoint} refused to write to {repo_id} (HTTP {status}). Use a token with write permission there."
+            ) from error
+        said = error.server_message or str(error).splitlines()[0]
+        raise TutelageError(f"{endpoint} did not take {repo_id}: {said}") from error
+    except ValueError as error:  # the card's metadata, or an answer that is not the Hub's
+        raise TutelageError(f"{endpoint} did not take {repo_id}: {error}") from error
+    except (httpx2.HTTPError, OSError) as error:
+        raise TutelageError(
+            f"{endpoint} could not be reached ({error}). Check the network and HF_ENDPOINT, then push again."
+        ) from error
+
+
+def _read(path: Path, command: str | None) -> dict[str, Any]:
+    """A stage's own record; empty without `command` where there is none."""
+    try:
+        data: dict[str, Any] = json.loads(path.read_text())
+        return data
+    except FileNotFoundError:
+        if command is None:
+            return {}
+        raise TutelageError(f"{path} was not found. Run `{command}` first.") from None
+    except ValueError as error:
+        raise TutelageError(f"{path} is not valid JSON: {error}.") from None
