@@ -51,13 +51,11 @@ def _look_up(wish: Wish, results: list[str]) -> Reply:
     product = _find(results[0], name)
     if wish.kind == "price":
         return Reply(
-            f"The {name} is {product['id']} with price {product['price']}.",
-            f"The {name} ({product['id']}) costs {product['price']}.",
+            f"The {name} is {product['id']} at ${product['price']}.",
+            f"The {name} ({product['id']}) costs ${product['price']}.",
         )
     if len(results) == 1:
-        return Reply(
-            f"The {name} is {product['id']}. I look at it.", tool="get_product", arguments={"product": product["id"]}
-        )
+        return Reply(f"The {name} is {product['id']}: I show it.", tool="show", arguments={"id": product["id"]})
     value = _values(results[1])[wish.kind]
     answer = {
         "warranty": f"has a warranty of {value}",
@@ -71,64 +69,61 @@ def _order(wish: Wish, results: list[str]) -> Reply:
     if not results:
         return _search(wish.fields["name"])
     product = _find(results[0], wish.fields["name"])["id"]
-    return _quote_and_place(f"The {wish.fields['name']} is {product}.", product, wish, results[1:])
+    return _draft_and_place(f"The {wish.fields['name']} is {product}", product, wish, results[1:])
 
 
 def _cheapest(wish: Wish, results: list[str]) -> Reply:
     noun = wish.fields["noun"]
     if not results:
-        return Reply(f"I search for {noun}, cheapest first.", tool="search_products", arguments={"query": noun})
+        return Reply(f"I search {noun}, cheapest first.", tool="search", arguments={"query": noun})
     product = _products(results[0])[0]["id"]
-    return _quote_and_place(f"The first, cheapest {noun} is {product}.", product, wish, results[1:])
+    return _draft_and_place(f"The cheapest {noun} is {product}", product, wish, results[1:])
 
 
-def _quote_and_place(found: str, product: str, wish: Wish, results: list[str]) -> Reply:
+def _draft_and_place(found: str, product: str, wish: Wish, results: list[str]) -> Reply:
     """The part that all orders of one product share; `results` are those after the product is known."""
     quantity, customer = int(wish.fields["quantity"]), wish.fields["customer"]
-    arguments = {"product": product, "quantity": quantity, "customer": customer}
-    if not results:
-        return Reply(f"{found} I quote {quantity} for {customer}.", tool="quote", arguments=arguments)
-    quote = _values(results[0])
-    if quote["verdict"] != "ok":
-        return Reply(f"The verdict is {quote['verdict']}, so I refuse.", f"I did not order: {_why(quote)}.")
-    if len(results) == 1:
-        return Reply(
-            f"The verdict is ok, so I order {quantity} of {product} for {customer}.",
-            tool="place_order",
-            arguments=arguments,
-        )
-    order = _values(results[1])
-    return Reply("The order is placed.", f"Order {order['order']} for {customer} is placed, total {order['total']}.")
-
-
-def _why(quote: dict[str, str]) -> str:
-    if quote["verdict"] == "not enough stock":
-        return f"not enough stock, only {quote['stock']} left"
-    return f"the total {quote['total']} is over the budget of {quote['budget']}"
+    if len(results) < 2:
+        return _next_of_order(f"{found}: I draft {quantity}.", product, quantity, customer, results)
+    order = _placed(results[1])
+    return Reply("It is placed.", f"Order {order} is placed, total {_values(results[0])['total']}.")
 
 
 def _two_products(wish: Wish, results: list[str]) -> Reply:
-    """Quote and order the first, then the second; `results` come in that order."""
+    """Draft and place the first, then the second; `results` come in that order."""
     fields = wish.fields
-    pairs = [(fields["product"], int(fields["quantity"])), (fields["product2"], int(fields["quantity2"]))]
-    customer = fields["customer"]
-    for index, (product, quantity) in enumerate(pairs):
+    pairs = [("First", fields["product"], fields["quantity"]), ("Next", fields["product2"], fields["quantity2"])]
+    for index, (word, product, quantity) in enumerate(pairs):
+        own = results[2 * index : 2 * index + 2]
+        if len(own) < 2:
+            start = f"{word} I draft {quantity} of {product}."
+            return _next_of_order(start, product, int(quantity), fields["customer"], own)
+    return Reply("Both are placed.", f"Orders {_placed(results[1])} and {_placed(results[3])} are placed.")
+
+
+def _next_of_order(start: str, product: str, quantity: int, customer: str, results: list[str]) -> Reply:
+    """Draft first; with the draft's result, place it or refuse."""
+    if not results:
         arguments = {"product": product, "quantity": quantity, "customer": customer}
-        done = results[2 * index :]
-        if not done:
-            start = f"First {quantity} of {product}" if index == 0 else f"Next {quantity} of {product}"
-            return Reply(f"{start}. I quote it for {customer}.", tool="quote", arguments=arguments)
-        quote = _values(done[0])
-        if quote["verdict"] != "ok":
-            return Reply(f"The verdict is {quote['verdict']}, so I refuse.", f"I did not order: {_why(quote)}.")
-        if len(done) == 1:
-            return Reply(
-                f"The verdict is ok, so I order {quantity} of {product} for {customer}.",
-                tool="place_order",
-                arguments=arguments,
-            )
-    first, second = _values(results[1])["order"], _values(results[3])["order"]
-    return Reply("Both orders are placed.", f"Orders {first} and {second} for {customer} are placed.")
+        return Reply(start, tool="draft", arguments=arguments)
+    draft = _values(results[0])
+    verdict = draft["verdict"]
+    if verdict == "ok":
+        id = results[0].split()[0]
+        return Reply(f"Verdict ok: I place {id}.", tool="place", arguments={"order": id})
+    if verdict == "not enough stock":
+        why = f"not enough stock, only {draft['stock']} left"
+    else:
+        why = f"the total {draft['total']} is over the budget of {draft['budget']}"
+    return Reply(f"Verdict {verdict}: I refuse.", f"I did not order: {why}.")
+
+
+def _placed(result: str) -> str:
+    """The id in "R482 placed". Raises ValueError for another result."""
+    id, placed = result.split()
+    if placed != "placed":
+        raise ValueError(result)
+    return id
 
 
 def _status(wish: Wish, results: list[str]) -> Reply:
@@ -145,10 +140,12 @@ def _cancel(wish: Wish, results: list[str]) -> Reply:
         return _look_at(order)
     status = _values(results[0])["status"]
     if status in ("shipped", "delivered"):
-        return Reply(f"{order} is {status}, so I refuse.", f"I did not cancel order {order}: it is already {status}.")
+        return Reply(f"{order} is {status}: I refuse.", f"I did not cancel order {order}: it is already {status}.")
     if len(results) == 1:
-        return Reply(f"{order} is {status}, so I cancel it.", tool="cancel_order", arguments={"order": order})
-    return Reply("It is cancelled.", f"Order {order} is {_values(results[1])['status']}.")
+        return Reply(f"{order} is {status}: I cancel it.", tool="cancel", arguments={"order": order})
+    if results[1] != f"{order} cancelled":
+        raise ValueError(results[1])
+    return Reply("It is cancelled.", f"Order {order} is cancelled.")
 
 
 def _order_of_it(
@@ -176,16 +173,16 @@ def _turn_before(messages: Sequence[dict[str, Any]], turns: list[int]) -> tuple[
 
 
 def _search(name: str) -> Reply:
-    return Reply(f"I search for the {name}.", tool="search_products", arguments={"query": name})
+    return Reply(f"I search the {name}.", tool="search", arguments={"query": name})
 
 
 def _look_at(order: str) -> Reply:
-    return Reply(f"I look at order {order}.", tool="get_order", arguments={"order": order})
+    return Reply(f"I look at {order}.", tool="show", arguments={"id": order})
 
 
 def _products(result: str) -> list[dict[str, str]]:
-    """The lines of a search result, such as "P47 amber chair price=18". Raises LookupError where there is none."""
-    lines = [re.fullmatch(r"(?P<id>P\d+) (?P<name>.+) price=(?P<price>\d+)", line) for line in result.splitlines()]
+    """The lines of a search result, such as "P47 amber chair $18". Raises LookupError where there is none."""
+    lines = [re.fullmatch(r"(?P<id>P\d+) (?P<name>.+) \$(?P<price>\d+)", line) for line in result.splitlines()]
     found = [line.groupdict() for line in lines if line]
     if not found:
         raise LookupError(result)

@@ -1,6 +1,6 @@
 """The shop's database: products, customers and orders in one SQLite file of a world's folder.
 
-The shop does what it is told: it takes orders beyond its stock or a customer's budget and cancels shipped orders. To
+The shop does what it is told: it places drafts beyond its stock or a customer's budget and cancels shipped orders. To
 look first and to refuse is the agent's part.
 """
 
@@ -13,6 +13,7 @@ from typing import Any
 
 DATABASE_FILE = "shop.sqlite"
 MAX_FOUND = 4  # products in a search result
+DRAFT = "draft"  # the status of an order that is not placed yet
 
 SCHEMA = """
 CREATE TABLE products (id TEXT PRIMARY KEY, name TEXT, price INTEGER, stock INTEGER, warranty INTEGER, origin TEXT);
@@ -47,8 +48,10 @@ class Order:
 
 
 @dataclass(frozen=True)
-class Quote:
-    total: int
+class Draft:
+    """An order not placed yet, and what speaks for or against it."""
+
+    order: Order
     stock: int
     budget: int
     verdict: str  # "ok", "not enough stock" or "over budget"
@@ -86,27 +89,30 @@ class Shop:
         with self._open() as database:
             return self._product(database, id)
 
-    def quote(self, product: str, quantity: int, customer: str) -> Quote:
-        """What an order would cost, and whether stock and the customer's budget allow it."""
+    def draft(self, product: str, quantity: int, customer: str) -> Draft:
+        """Write down an order that is not placed yet, and say whether stock and the customer's budget allow it."""
         with self._open() as database:
             found = self._product(database, product)
             budget = self._budget(database, customer)
-        total = found.price * _positive(quantity)
-        verdict = "not enough stock" if quantity > found.stock else "over budget" if total > budget else "ok"
-        return Quote(total, found.stock, budget, verdict)
-
-    def place_order(self, product: str, quantity: int, customer: str) -> Order:
-        with self._open() as database:
-            found = self._product(database, product)
-            self._budget(database, customer)
-            total = found.price * _positive(quantity)
-            order = Order(self._next_id(database), customer, found.id, quantity, total, "new")
+            if quantity < 1:
+                raise ShopError("quantity must be at least 1")
+            order = Order(self._next_id(database), customer, found.id, quantity, found.price * quantity, DRAFT)
             database.execute(
                 "INSERT INTO orders VALUES (?, ?, ?, ?, ?, ?)",
                 (order.id, order.customer, order.product, order.quantity, order.total, order.status),
             )
-            database.execute("UPDATE products SET stock = stock - ? WHERE id = ?", (quantity, found.id))
-            database.execute("UPDATE customers SET budget = budget - ? WHERE name = ?", (total, customer))
+        verdict = "not enough stock" if quantity > found.stock else "over budget" if order.total > budget else "ok"
+        return Draft(order, found.stock, budget, verdict)
+
+    def place(self, id: str) -> Order:
+        """Turn a draft into an order."""
+        with self._open() as database:
+            order = self._order(database, id)
+            if order.status != DRAFT:
+                raise ShopError(f"{id} is no draft, it is {order.status}")
+            database.execute("UPDATE orders SET status = 'new' WHERE id = ?", (order.id,))
+            database.execute("UPDATE products SET stock = stock - ? WHERE id = ?", (order.quantity, order.product))
+            database.execute("UPDATE customers SET budget = budget - ? WHERE name = ?", (order.total, order.customer))
         return order
 
     def order(self, id: str) -> Order:
@@ -117,7 +123,7 @@ class Shop:
         with self._open() as database:
             return [Order(*row) for row in database.execute("SELECT * FROM orders ORDER BY rowid")]
 
-    def cancel_order(self, id: str) -> Order:
+    def cancel(self, id: str) -> Order:
         with self._open() as database:
             order = self._order(database, id)
             database.execute("UPDATE orders SET status = 'cancelled' WHERE id = ?", (order.id,))
@@ -159,9 +165,3 @@ class Shop:
             return str(row[1])
         count = database.execute("SELECT count(*) FROM orders").fetchone()[0]
         return f"R{1000 + count}"
-
-
-def _positive(quantity: int) -> int:
-    if quantity < 1:
-        raise ShopError("quantity must be at least 1")
-    return quantity

@@ -1,4 +1,4 @@
-"""The shop's MCP server: six tools, over stdio for one world or over HTTP for many at once.
+"""The shop's MCP server: five tools, over stdio for one world or over HTTP for many at once.
 
 Results are one short line a thing and schemas carry no titles: a small student reads every token of them in every row.
 """
@@ -27,12 +27,11 @@ Locate = Callable[[AnyContext], Path]  # the folder of the world that a request 
 
 WORLD_ID = re.compile(r"[0-9a-f]{1,64}")
 DESCRIPTIONS = {
-    "search_products": "Find products by name, cheapest first.",
-    "get_product": "Stock, warranty and origin of a product id.",
-    "quote": "Check an order before placing it.",
-    "place_order": "Order a product id.",
-    "get_order": "Status of an order.",
-    "cancel_order": "Cancel an order.",
+    "search": "Find products, cheapest first.",
+    "show": "Show a product or order.",
+    "draft": "Draft an order.",
+    "place": "Place a draft.",
+    "cancel": "Cancel an order.",
 }
 
 
@@ -88,33 +87,31 @@ class ShopTools:
     def __init__(self, locate: Locate) -> None:
         self.locate = locate
 
-    def search_products(self, query: str, context: AnyContext) -> str:
+    def search(self, query: str, context: AnyContext) -> str:
         found = self._call(context, lambda shop: shop.search(query))
-        return "\n".join(f"{product.id} {product.name} price={product.price}" for product in found) or "nothing found"
+        return "\n".join(f"{product.id} {product.name} ${product.price}" for product in found) or "nothing found"
 
-    def get_product(self, product: str, context: AnyContext) -> str:
-        found = self._call(context, lambda shop: shop.product(product))
-        return f"{found.id} stock={found.stock} warranty={found.warranty} months origin={found.origin}"
+    def show(self, id: str, context: AnyContext) -> str:
+        if id.upper().startswith("R"):
+            order = self._call(context, lambda shop: shop.order(id))
+            return f"{order.id} for {order.customer} status={order.status}"
+        product = self._call(context, lambda shop: shop.product(id))
+        return f"{product.id} stock={product.stock} warranty={product.warranty} months origin={product.origin}"
 
-    def quote(self, product: str, quantity: int, customer: str, context: AnyContext) -> str:
-        quote = self._call(context, lambda shop: shop.quote(product, quantity, customer))
-        if quote.verdict == "not enough stock":
-            return f"stock={quote.stock} verdict={quote.verdict}"
-        if quote.verdict == "over budget":
-            return f"total={quote.total} budget={quote.budget} verdict={quote.verdict}"
-        return f"total={quote.total} verdict={quote.verdict}"
+    def draft(self, product: str, quantity: int, customer: str, context: AnyContext) -> str:
+        draft = self._call(context, lambda shop: shop.draft(product, quantity, customer))
+        id, total = draft.order.id, draft.order.total
+        if draft.verdict == "not enough stock":
+            return f"{id} stock={draft.stock} verdict={draft.verdict}"
+        if draft.verdict == "over budget":
+            return f"{id} total={total} budget={draft.budget} verdict={draft.verdict}"
+        return f"{id} total={total} verdict={draft.verdict}"
 
-    def place_order(self, product: str, quantity: int, customer: str, context: AnyContext) -> str:
-        order = self._call(context, lambda shop: shop.place_order(product, quantity, customer))
-        return f"order={order.id} total={order.total}"
+    def place(self, order: str, context: AnyContext) -> str:
+        return f"{self._call(context, lambda shop: shop.place(order)).id} placed"
 
-    def get_order(self, order: str, context: AnyContext) -> str:
-        found = self._call(context, lambda shop: shop.order(order))
-        return f"{found.id} customer={found.customer} product={found.product} status={found.status}"
-
-    def cancel_order(self, order: str, context: AnyContext) -> str:
-        cancelled = self._call(context, lambda shop: shop.cancel_order(order))
-        return f"{cancelled.id} status=cancelled"
+    def cancel(self, order: str, context: AnyContext) -> str:
+        return f"{self._call(context, lambda shop: shop.cancel(order)).id} cancelled"
 
     def _call(self, context: AnyContext, act: Callable[[Shop], Result]) -> Result:
         try:

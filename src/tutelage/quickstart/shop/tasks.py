@@ -26,10 +26,7 @@ from tutelage.quickstart.shop.vocabulary import (
 from tutelage.quickstart.shop.wording import phrase
 from tutelage.trace import Task
 
-SYSTEM_PROMPT = (
-    "You work in a shop. Get a quote before each order, look at an order before you cancel it. "
-    "If the verdict is not ok, or the order is shipped or delivered, refuse and say why."
-)
+SYSTEM_PROMPT = "You run a shop. Only place drafts with verdict ok. Never cancel shipped or delivered orders."
 
 Json = dict[str, JsonValue]
 
@@ -55,7 +52,7 @@ def make_tasks(split: Split, count: int, seed: int) -> list[Task]:
 
 @dataclass
 class Draft:
-    """A task in the making: a shop of six products around the one that matters."""
+    """A task in the making: a shop of five products around the one that matters."""
 
     words: Vocabulary
     random: Random
@@ -69,25 +66,23 @@ class Draft:
     def __post_init__(self) -> None:
         random, words = self.random, self.words
         self.nouns = random.sample(words.nouns, 2)
-        self.ids = random.sample(words.product_ids, 6)
-        adjectives = random.sample(words.adjectives, 6)
-        names = [f"{adjective} {self.nouns[index // 3]}" for index, adjective in enumerate(adjectives)]
-        # Distinct prices, no other number like them: an answer that names another product's facts can be told.
-        prices = random.sample(range(7, 100), 6)
-        stocks = random.sample(range(10, 60), 6)
+        ids = random.sample(words.product_ids, 5)
+        adjectives = random.sample(words.adjectives, 5)
+        # Prices and stocks differ: an answer that names another product's can be told.
+        prices = random.sample(range(7, 100), 5)
+        stocks = random.sample(range(10, 60), 5)
         self.products: list[dict[str, str | int]] = [
             {
-                "id": self.ids[index],
-                "name": names[index],
+                "id": ids[index],
+                "name": f"{adjectives[index]} {self.nouns[index % 2]}",
                 "price": prices[index],
                 "stock": stocks[index],
                 "warranty": random.choice(WARRANTIES),
                 "origin": random.choice(ORIGINS),
             }
-            for index in range(6)
+            for index in range(5)
         ]
-        self.product = self.products[0]  # the first three are of one kind
-        self.rivals = self.products[1:3]
+        self.product, self.rival = self.products[1], self.products[3]  # of one noun; the other three of another
         self.customer, self.other_customer = random.sample(words.customers, 2)
         self.budget = 1000
         self.order_ids = random.sample(words.order_ids, 4)
@@ -101,19 +96,19 @@ class Draft:
     def expect_order(self, product: dict[str, str | int], quantity: int) -> None:
         order: Json = {"product": product["id"], "quantity": quantity, "customer": self.customer}
         self.placed.append(order)
-        self.expect_call("quote", **order)
+        self.expect_call("draft", **order)
 
     def expect_call(self, tool: str, **arguments: JsonValue) -> None:
         self.evidence.append({"tool": tool, "arguments": arguments})
 
     def expect_search(self) -> None:
-        self.evidence.append({"tool": "search_products", "shows": self.product["id"]})
+        self.evidence.append({"tool": "search", "shows": self.product["id"]})
 
     def setup(self) -> Json:
         order, other = self.order_ids[:2]
         total = int(self.product["price"]) * 2
         return {
-            "products": [dict(product) for product in self.random.sample(self.products, 6)],
+            "products": [dict(product) for product in self.random.sample(self.products, 5)],
             "customers": [
                 {"name": self.customer, "budget": self.budget},
                 {"name": self.other_customer, "budget": 1000},
@@ -146,20 +141,18 @@ def _order(id: str, customer: str, product: dict[str, str | int], total: int, st
 
 def _look_up(draft: Draft) -> None:
     """A price (one call), or a fact that search does not tell (two)."""
-    wish = draft.random.choice(("price", "price", "warranty", "origin", "stock"))
+    wish = draft.random.choice(("price", "price", "price", "warranty", "origin", "stock"))
     if wish == "price":
         return _ask_price(draft)
-    key = {"warranty": "warranty", "origin": "origin", "stock": "stock"}[wish]
-    value = str(draft.product[key])
-    wrong = tuple(str(rival[key]) for rival in draft.rivals if str(rival[key]) != value)
+    value = str(draft.product[wish])
+    wrong = tuple({str(draft.rival[wish])} - {value})
     draft.ask(wish, [[value]], wrong, name=draft.product["name"])
-    draft.expect_call("get_product", product=draft.product["id"])
+    draft.expect_call("show", id=draft.product["id"])
     return None
 
 
 def _ask_price(draft: Draft) -> None:
-    wrong = tuple(str(rival["price"]) for rival in draft.rivals)
-    draft.ask("price", [[str(draft.product["price"])]], wrong, name=draft.product["name"])
+    draft.ask("price", [[str(draft.product["price"])]], (str(draft.rival["price"]),), name=draft.product["name"])
     draft.expect_search()
 
 
@@ -170,7 +163,7 @@ def _order_one(draft: Draft) -> None:
 
 
 def _order_cheapest(draft: Draft) -> None:
-    draft.product = min(draft.products[:3], key=lambda product: product["price"])
+    draft.product = min(draft.products[::2], key=lambda product: product["price"])
     quantity = draft.random.randint(2, 9)
     draft.ask("cheapest", [], quantity=quantity, noun=draft.nouns[0], customer=draft.customer)
     draft.expect_search()
@@ -178,8 +171,8 @@ def _order_cheapest(draft: Draft) -> None:
 
 
 def _order_two(draft: Draft) -> None:
-    """Two products that the user names by their ids: two quotes and two orders."""
-    first, second = draft.products[0], draft.products[3]
+    """Two products that the user names by their ids: two drafts, both placed."""
+    first, second = draft.products[0], draft.products[1]
     quantity, quantity2 = draft.random.sample(range(2, 10), 2)
     draft.budget = 2000
     draft.ask(
@@ -196,11 +189,11 @@ def _order_two(draft: Draft) -> None:
 
 
 def _refuse_order(draft: Draft) -> None:
-    """Worded as an order that can be placed; only the quote tells that this one cannot."""
+    """Worded as an order that can be placed; only the draft tells that this one cannot."""
     quantity = draft.random.randint(2, 9)
     facts = _spoil(draft, quantity)
     draft.ask("order", facts, quantity=quantity, name=draft.product["name"], customer=draft.customer)
-    draft.expect_call("quote", product=draft.product["id"], quantity=quantity, customer=draft.customer)
+    draft.expect_call("draft", product=draft.product["id"], quantity=quantity, customer=draft.customer)
     draft.refuse = True
 
 
@@ -229,12 +222,12 @@ def _refuse_cancel(draft: Draft) -> None:
 def _ask_to_cancel(draft: Draft, facts: list[list[str]]) -> None:
     """At once, or in a second turn after the status."""
     order = draft.order_ids[0]
-    if draft.random.random() < 0.5:
+    if draft.random.random() < 0.7:
         draft.ask("cancel", [[order], *facts], order=order)
     else:
         draft.ask("status", [[draft.status]], order=order)
         draft.ask("then_cancel", facts)
-    draft.expect_call("get_order", order=order)
+    draft.expect_call("show", id=order)
 
 
 def _price_then_order(draft: Draft) -> None:

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from tutelage.quickstart.shop.database import Order, Shop, create_shop
+from tutelage.quickstart.shop.database import DRAFT, Order, Shop, create_shop
 from tutelage.quickstart.shop.tasks import make_tasks
 from tutelage.trace import Message, StopReason, Task, Trace
 from tutelage.world import Reward, World
@@ -38,7 +38,7 @@ def verify(trace: Trace, world: World) -> Reward:
     before = {order["id"]: order["status"] for order in _list(trace.task.setup["orders"])}
     orders = Shop(world.folder).orders()
     calls = tool_calls(trace.messages)
-    placed = [order for order in orders if order.id not in before and order.status != "cancelled"]
+    placed = [order for order in orders if order.id not in before and order.status not in (DRAFT, "cancelled")]
     cancelled = [order.id for order in orders if before.get(order.id, "cancelled") != order.status == "cancelled"]
     failure = (
         _too_much_done(expected, placed, cancelled)
@@ -136,7 +136,7 @@ def _is_evidence(item: Any, call: Call) -> bool:
 def _too_little_done(expected: Any, placed: list[Order], cancelled: list[str], calls: list[Call]) -> Reward | None:
     missing_orders = _expected_orders(expected) - _orders(placed)
     missing_cancelled = set(expected["cancelled"]) - set(cancelled)
-    for tool, missing in (("place_order", missing_orders), ("cancel_order", missing_cancelled)):
+    for tool, missing in (("place", missing_orders), ("cancel", missing_cancelled)):
         if not missing:
             continue
         if any(call.tool == tool for call in calls):

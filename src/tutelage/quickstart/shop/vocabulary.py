@@ -55,7 +55,7 @@ VOCABULARIES: dict[Split, Vocabulary] = {
             Sarah Neil Luke Joseph William Michael Lee Josh Grant Bob Jim Anne Emily Rose Stephen Will Matt"""
         ),
         product_ids=_ids("P", range(10, 100), 0),
-        order_ids=_ids("R", range(100, 1000), 0),
+        order_ids=_ids("R", range(10, 100), 0),
     ),
     "evaluate": Vocabulary(
         adjectives=_words(
@@ -72,6 +72,6 @@ VOCABULARIES: dict[Split, Vocabulary] = {
             Charles Carl Scott Matthew Thomas Richard Kim Taylor Ross Ray Bill Ann Elizabeth Lily Marie Fred"""
         ),
         product_ids=_ids("P", range(10, 100), 1),
-        order_ids=_ids("R", range(100, 1000), 1),
+        order_ids=_ids("R", range(10, 100), 1),
     ),
 }
