@@ -144,6 +144,7 @@ def evaluation(store: TraceStore, count: int = 60) -> Evaluation:
         adapter_sha256="cd" * 32,
         tasks_file="tasks/evaluate.jsonl",
         tasks_sha256="ef" * 32,
+        shared_tasks=0,
         fingerprint="testdata",
         template="qwen3",
         sampling={"temperature": 0.0, "max_tokens": 160},

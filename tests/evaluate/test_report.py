@@ -61,7 +61,7 @@ def test_every_plot_has_words_for_those_who_cannot_see_it(project: Project, stor
 
 def test_the_page_says_what_was_measured_and_whence(project: Project, store: TraceStore) -> None:
     html = page(project, store)
-    for said in ("1 of 40 held-out tasks solved before training", "teacher (scripted)", "p &lt; 0.0001", "cdcdcd"):
+    for said in ("1 of 40 held\N{NON-BREAKING HYPHEN}out tasks", "teacher (scripted)", "McNemar", "cdcdcd"):
         assert said in html
     assert "evaluate-testdata-after" in html and "1 min 01 s" in html
 
@@ -92,7 +92,7 @@ def test_the_terminal_shows_the_same_figures(project: Project, store: TraceStore
     )
     text = console.export_text()
     assert out.read_text().startswith("<!doctype html>")
-    for said in ("1 of 40", "teacher (scripted)", "no tool call", "p < 0.0001", "compare"):
+    for said in ("1 of 40", "teacher (scripted)", "no tool call", "McNemar", "compare"):
         assert said in text
     assert [path.name for path in tmp_path.glob(".report*")] == []
 

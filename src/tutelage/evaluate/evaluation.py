@@ -77,6 +77,7 @@ class Provenance(Plain):
     adapter_sha256: str | None
     tasks_file: str
     tasks_sha256: str  # of the tasks used, in order
+    shared_tasks: int  # that stand among the training tasks too, by id or by content; 0 is as it should be
     fingerprint: str  # names the runs
     template: str
     sampling: dict[str, JsonValue]

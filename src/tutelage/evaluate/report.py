@@ -160,7 +160,11 @@ def points(difference: float) -> str:
 
 
 def p_value(p: float) -> str:
-    return "p < 0.0001" if p < 0.0001 else f"p = {p:.2g}"
+    return (
+        "p\N{NO-BREAK SPACE}<\N{NO-BREAK SPACE}0.0001"
+        if p < 0.0001
+        else f"p\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}{p:.2g}"
+    )
 
 
 def duration(seconds: float) -> str:
@@ -174,7 +178,7 @@ def _headline(evaluation: Evaluation) -> str:
     before, after = evaluation.variants.get("before"), evaluation.variants.get("after")
     if before and after:
         return (
-            f"{before.solved} of {before.tasks} held-out tasks solved before training, "
+            f"{before.solved} of {before.tasks} held\N{NON-BREAKING HYPHEN}out tasks solved before training, "
             f"{after.solved} of {after.tasks} after"
         )
     return ", ".join(
@@ -229,7 +233,8 @@ def _training_facts(train: Mapping[str, Any], build: Mapping[str, Any]) -> list[
         return []
     config, losses = train["config"], _losses(train)
     unrolled, tree = train["tokens_unrolled"], train["tokens_tree"]
-    steps = f"{len(losses.training)} steps over {train['rows']:,} rows, {config['epochs']} epoch(s)"
+    epochs = "1 epoch" if config["epochs"] == 1 else f"{config['epochs']} epochs"
+    steps = f"{len(losses.training)} steps over {train['rows']:,} rows, {epochs}"
     facts = [
         Source("Length", f"{steps}, {duration(train['seconds'])}"),
         Source(

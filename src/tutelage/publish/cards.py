@@ -1,4 +1,4 @@
-"""The cards (README.md) of what is pushed: YAML for the Hub, the rest for people."""
+"""The card (README.md) of a pushed model: YAML for the Hub, the rest for people."""
 
 import json
 from collections.abc import Mapping
@@ -9,27 +9,6 @@ from tutelage.project import Settings
 
 EMBEDDED_HUB_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"
 EMBEDDED_LICENCE = "apache-2.0"
-
-
-def dataset_card(text: str, record: Mapping[str, Any]) -> str:
-    """The dataset's own README with a YAML header, which it keeps if it has one. `record` is build.json."""
-    if text.startswith("---\n"):
-        return text
-    header = {
-        "tags": ["tutelage", "tool-use", "agent-traces"],
-        "task_categories": ["text-generation"],
-        "configs": [
-            {
-                "config_name": "default",
-                "data_files": [
-                    {"split": "train", "path": "train.parquet"},
-                    {"split": "validation", "path": "validation.parquet"},
-                ],
-            }
-        ],
-    }
-    body = text or f"# Unrolled traces\n\nMade by Tutelage {__version__}.\n\n{_table(record)}"
-    return _header(header) + body
 
 
 def model_card(

@@ -10,10 +10,10 @@ from typing import Any, Literal
 
 from tutelage.errors import MissingExtra, TutelageError
 from tutelage.project import Project
-from tutelage.publish.cards import EMBEDDED_HUB_ID, dataset_card, model_card
+from tutelage.publish.cards import EMBEDDED_HUB_ID, model_card
 from tutelage.publish.merge import TOKENIZER_FILES, adapter_base, merge_adapter
 
-DATASET_FILES = ("train.parquet", "validation.parquet", "build.json", "template.jinja")
+DATASET_FILES = ("README.md", "train.parquet", "validation.parquet", "template.jinja")
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors", "adapter.gguf", *TOKENIZER_FILES)
 
 
@@ -21,10 +21,11 @@ def push_dataset(build: Path, repo_id: str, *, private: bool = True) -> str:
     """Push a built dataset with its card in one commit; its URL. Raises TutelageError with what to do."""
     record = _read(build / "build.json", "tutelage dataset build")
     files: dict[str, Path | bytes] = {name: build / name for name in DATASET_FILES if (build / name).is_file()}
-    if "train.parquet" not in files:
-        raise TutelageError(f"{build} holds no train.parquet. Run `tutelage dataset build` first.")
-    card = build / "README.md"
-    files["README.md"] = dataset_card(card.read_text() if card.is_file() else "", record).encode()
+    missing = [name for name in DATASET_FILES if name not in files]
+    if missing:
+        raise TutelageError(f"{build} holds no {missing[0]}. Run `tutelage dataset build` first.")
+    # The store is a file of this machine, or a database with a user's name: it tells others nothing.
+    files["build.json"] = json.dumps({key: value for key, value in record.items() if key != "store"}, indent=2).encode()
     return _push("dataset", repo_id, files, private=private, message="Push a dataset of unrolled traces")
 
 
