@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from tutelage.render.engine import CannotExpress, Engine, engine_message, engine_tool
 from tutelage.render.student import Tokenizer
-from tutelage.render.template import CannotExpress, Template, engine_message, engine_tool
+from tutelage.render.template import Template
 from tutelage.trace import Message, Tool
 
 
@@ -27,19 +28,25 @@ class Renderer:
     """
 
     def __init__(
-        self, tokenizer: Tokenizer, template: str, thinking: bool = True, *, send_reasoning: bool = True
+        self,
+        tokenizer: Tokenizer,
+        template: str,
+        thinking: bool = True,
+        *,
+        send_reasoning: bool = True,
+        engine: Engine = Engine.LLAMA_CPP,
     ) -> None:
         self.tokenizer = tokenizer
         self.template = Template(template)
         self.thinking = thinking
         self.send_reasoning = send_reasoning
+        self.engine = engine
 
     def prompt_text(self, messages: Sequence[Message], tools: Sequence[Tool]) -> str:
         """What the engine shows the model for a request with `messages`. Raises CannotExpress."""
         if not messages or messages[-1].role == "assistant":
             raise CannotExpress("a prompt does not end with an assistant message: the engine would continue it")
-        history = [engine_message(message, reasoning=self._history_reasoning) for message in messages]
-        return self._render(history, tools, add_generation_prompt=True)
+        return self._render(self._history(messages), tools, add_generation_prompt=True)
 
     def prompt_tokens(self, messages: Sequence[Message], tools: Sequence[Tool]) -> list[int]:
         return self.tokenizer.encode(self.prompt_text(messages, tools))
@@ -56,9 +63,9 @@ class Renderer:
         weights = [0.0] * len(prompt) + [messages[-1].weight] * len(completion)
         return TokenRow(prompt + completion, weights, len(prompt))
 
-    @property
-    def _history_reasoning(self) -> bool:
-        return self.thinking and self.send_reasoning
+    def _history(self, messages: Sequence[Message]) -> list[dict[str, Any]]:
+        reasoning = self.thinking and self.send_reasoning
+        return [engine_message(message, self.engine, reasoning=reasoning) for message in messages]
 
     @cached_property
     def _special_tokens(self) -> list[str]:
@@ -70,9 +77,8 @@ class Renderer:
         if answer.role != "assistant":
             raise CannotExpress("the last message is not the assistant's")
         _check_answer(answer)
-        history = [engine_message(message, reasoning=self._history_reasoning) for message in messages[:-1]]
-        learnt = engine_message(_as_emitted(answer), reasoning=self.thinking, exact=True)
-        full = self._render([*history, learnt], tools, add_generation_prompt=False)
+        learnt = engine_message(_as_emitted(answer), self.engine, reasoning=self.thinking, exact=True)
+        full = self._render([*self._history(messages[:-1]), learnt], tools, add_generation_prompt=False)
         if not full.startswith(prompt):
             raise CannotExpress("the template renders the history otherwise once the answer follows it")
         return self._cut(full[len(prompt) :])
@@ -84,15 +90,15 @@ class Renderer:
             raise CannotExpress("the template ends the answer with no special token of the tokenizer")
         position, end_of_turn = max(ends)
         if completion[position + len(end_of_turn) :].strip():
-            raise CannotExpress(f"the template writes more than white space after {end_of_turn}")
+            raise CannotExpress("the template writes more than white space after the end-of-turn token", end_of_turn)
         if completion.find(end_of_turn) != position:
-            raise CannotExpress(f"the answer's text holds the end-of-turn token {end_of_turn}")
+            raise CannotExpress("the answer's text holds the end-of-turn token", end_of_turn)
         return completion[: position + len(end_of_turn)]
 
     def _render(self, messages: list[dict[str, Any]], tools: Sequence[Tool], *, add_generation_prompt: bool) -> str:
         return self.template.render(
             messages,
-            [engine_tool(tool) for tool in tools],
+            [engine_tool(tool, self.engine) for tool in tools],
             add_generation_prompt=add_generation_prompt,
             thinking=self.thinking,
         )
@@ -114,5 +120,5 @@ def _check_answer(answer: Message) -> None:
     if not (answer.content or "").strip() and not answer.tool_calls:
         raise CannotExpress("the answer is empty")
     for call in answer.tool_calls:
-        if not call.arguments.lstrip().startswith("{"):
-            raise CannotExpress(f'the arguments of "{call.name}" are not a JSON object: {call.arguments[:80]!r}')
+        if call.arguments and not call.arguments.lstrip().startswith("{"):
+            raise CannotExpress("arguments that are no JSON object", f"{call.name}: {call.arguments[:80]!r}")

@@ -5,9 +5,11 @@ import json
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tutelage.errors import TutelageError
+from tutelage.project import Student
+from tutelage.render.engine import Engine
 from tutelage.render.gguf_header import Value, read_header
 
 if TYPE_CHECKING:
@@ -58,6 +60,34 @@ def load_template(name: str, folder: Path) -> str:
         raise TutelageError(
             f'The chat template "{name}" could not be read ({path}: {reason}). Shipped templates: {names}.'
         ) from None
+
+
+def student_engine(student: Student) -> Engine:
+    """The engine that serves this student: llama.cpp for the embedded model and GGUF files, else vLLM."""
+    return Engine.LLAMA_CPP if student.model == EMBEDDED_MODEL or student.model.endswith(".gguf") else Engine.VLLM
+
+
+def student_template(student: Student, folder: Path) -> str:
+    """The template that the student is served with: the settings' for a GGUF file, else the one that it came with."""
+    if student_engine(student) is Engine.LLAMA_CPP:
+        return load_template(student.template, folder)
+    own = folder / student.model / "chat_template.jinja"
+    if own.is_file():
+        return own.read_text(encoding="utf-8")
+    template = _auto_tokenizer(student.model, folder).chat_template
+    if not isinstance(template, str):
+        raise TutelageError(f'The student "{student.model}" has no chat template. Save one as {own}.')
+    return template
+
+
+def student_tokenizer(student: Student, folder: Path) -> Tokenizer:
+    """The tokenizer of the embedded model, a GGUF file, a folder, or a model on the Hub. Raises TutelageError."""
+    if student.model == EMBEDDED_MODEL:
+        return load_tokenizer(embedded_gguf())
+    path = folder / student.model
+    if path.exists() or student.model.endswith(".gguf"):
+        return load_tokenizer(path)
+    return Tokenizer(_auto_tokenizer(student.model, folder).backend_tokenizer)
 
 
 @lru_cache(maxsize=4)
@@ -113,7 +143,8 @@ def _from_gguf(header: dict[str, Value], path: Path) -> "tokenizers.Tokenizer":
             "Name the model's folder with its tokenizer.json instead."
         )
     tokens = _strings(header, "tokenizer.ggml.tokens", path)
-    merges = [tuple(merge.split(" ", 1)) for merge in _strings(header, "tokenizer.ggml.merges", path)]
+    pairs = (merge.partition(" ") for merge in _strings(header, "tokenizer.ggml.merges", path))
+    merges = [(left, right) for left, _, right in pairs]
     tokenizer = tokenizers.Tokenizer(models.BPE(vocab={token: id for id, token in enumerate(tokens)}, merges=merges))
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
@@ -129,6 +160,21 @@ def _from_gguf(header: dict[str, Value], path: Path) -> "tokenizers.Tokenizer":
         ]
     )
     return tokenizer
+
+
+def _auto_tokenizer(model: str, folder: Path) -> Any:
+    """Transformers' fast tokenizer of a folder or of a model on the Hub."""
+    from transformers import AutoTokenizer
+
+    path = folder / model
+    try:
+        return AutoTokenizer.from_pretrained(str(path) if path.is_dir() else model, use_fast=True)
+    except (OSError, ValueError) as error:
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise TutelageError(
+            f'The tokenizer of the student "{model}" could not be loaded: {first} '
+            "Name the embedded model, a folder that exists, or a model that the Hub lets you read."
+        ) from None
 
 
 def _strings(header: dict[str, Value], key: str, path: Path) -> list[str]:

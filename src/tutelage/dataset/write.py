@@ -1,0 +1,142 @@
+"""A build's folder on disk: written beside the old one, which it replaces only once it is whole."""
+
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tutelage.dataset.unroll import Unrolled
+from tutelage.errors import TutelageError
+from tutelage.render.renderer import TokenRow
+from tutelage.trace import Message, Trace
+
+BUILD_FILE = "build.json"
+ROWS_A_GROUP = 512
+
+CALL = pa.struct(
+    [
+        ("id", pa.string()),
+        ("type", pa.string()),
+        ("function", pa.struct([("name", pa.string()), ("arguments", pa.string())])),
+    ]
+)
+MESSAGE = pa.struct(
+    [
+        ("role", pa.string()),
+        ("content", pa.string()),
+        ("reasoning_content", pa.string()),
+        ("tool_calls", pa.list_(CALL)),
+        ("tool_call_id", pa.string()),
+    ]
+)
+SCHEMA = pa.schema(
+    [
+        ("id", pa.string()),
+        ("timestamp", pa.timestamp("us", tz="UTC")),
+        ("model", pa.string()),
+        ("messages", pa.list_(MESSAGE)),
+        ("tools", pa.string()),  # JSON text of OpenAI's list of tools
+        ("task_id", pa.string()),
+        ("kind", pa.string()),
+        ("trace_id", pa.string()),
+        ("revision", pa.int32()),
+        ("step", pa.int32()),
+        ("reward", pa.float64()),
+        ("input_ids", pa.list_(pa.int32())),
+        ("weights", pa.list_(pa.float32())),  # target weights, aligned to input_ids
+    ]
+)
+
+
+class RowWriter:
+    """One split's Parquet file, a row group at a time."""
+
+    def __init__(self, path: Path) -> None:
+        self._writer = pq.ParquetWriter(path, SCHEMA, compression="zstd")
+        self._waiting: list[dict[str, Any]] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        try:
+            if kind is None:
+                self._flush()
+        finally:
+            self._writer.close()
+
+    def add(self, trace: Trace, row: Unrolled, tokens: TokenRow) -> None:
+        self._waiting.append(
+            {
+                "id": f"{trace.id}-{trace.revision}-{row.step}",
+                "timestamp": row.timestamp,
+                "model": trace.model,
+                "messages": [_message(message) for message in row.messages],
+                "tools": tools_text(trace),
+                "task_id": trace.task.id,
+                "kind": trace.task.kind,
+                "trace_id": trace.id,
+                "revision": trace.revision,
+                "step": row.step,
+                "reward": trace.reward,
+                "input_ids": tokens.input_ids,
+                "weights": tokens.weights,
+            }
+        )
+        if len(self._waiting) >= ROWS_A_GROUP:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._waiting:
+            self._writer.write_table(pa.Table.from_pylist(self._waiting, schema=SCHEMA))
+            self._waiting = []
+
+
+@contextmanager
+def replacing(folder: Path) -> Iterator[Path]:
+    """A folder beside `folder` to write to; it takes its place at the end, unless something went wrong.
+
+    Raises TutelageError where `folder` holds something else than a build, or the disk takes no more.
+    """
+    if folder.exists() and not (folder / BUILD_FILE).exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise TutelageError(f"{folder} is there and holds no build of a dataset. Name another folder or remove it.")
+    partial, old = (folder.with_name(f".{folder.name}.{suffix}") for suffix in ("partial", "old"))
+    try:
+        for left in (partial, old):
+            shutil.rmtree(left, ignore_errors=True)
+        partial.mkdir(parents=True)
+        yield partial
+        if folder.exists():
+            folder.rename(old)
+        partial.rename(folder)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise TutelageError(
+            f"The dataset {folder} could not be written: {reason}. What was there before is untouched."
+        ) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+        if folder.exists():
+            shutil.rmtree(old, ignore_errors=True)
+
+
+def tools_text(trace: Trace) -> str:
+    return "[" + ", ".join(tool.definition for tool in trace.tools) + "]"
+
+
+def _message(message: Message) -> dict[str, Any]:
+    calls: Sequence[dict[str, Any]] = [call.to_openai() for call in message.tool_calls]
+    return {
+        "role": message.role,
+        "content": message.content,
+        "reasoning_content": message.reasoning_content,
+        "tool_calls": calls or None,
+        "tool_call_id": message.tool_call_id,
+    }

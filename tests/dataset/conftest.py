@@ -1,0 +1,52 @@
+"""A small store of hand-made traces, in a project of its own."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+from dataset_examples import PRICE, SETTINGS, Record, conversation, make_project
+
+from tutelage.project import Project
+from tutelage.store import TraceStore
+from tutelage.trace import Message, Step, StopReason, Task, now
+from tutelage.world import Reward
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    return make_project(tmp_path, SETTINGS)
+
+
+@pytest.fixture
+def store(project: Project) -> Iterator[TraceStore]:
+    with TraceStore(project.store_url) as store:
+        yield store
+
+
+@pytest.fixture
+def record(store: TraceStore) -> Record:
+    def record(
+        product: str,
+        *,
+        reward: float | None = 1.0,
+        task: Task | None = None,
+        attempt: int = 0,
+        run: str = "collect",
+        messages: Sequence[Message] | None = None,
+        stop_reason: StopReason | None = StopReason.ANSWER,
+        finish_reasons: Sequence[str] = (),
+    ) -> str:
+        task = task or Task(id=f"task-{product}", turns=(f"What does {product} cost?",), kind="price")
+        recording = store.begin(run=run, task=task, attempt=attempt, model="teacher", tools=[PRICE])
+        reasons = list(finish_reasons)
+        for index, message in enumerate(messages or conversation(product)):
+            if message.role == "assistant":
+                reason = reasons.pop(0) if reasons else "stop"
+                recording.step(Step(seen=index, started=now(), seconds=0.1, finish_reason=reason), message)
+            else:
+                recording.message(message)
+        if stop_reason:
+            recording.finish(stop_reason, Reward(reward, "as the test wants") if reward is not None else None)
+        return recording.id
+
+    return record

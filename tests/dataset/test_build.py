@@ -1,0 +1,258 @@
+"""What a build keeps, what it leaves out, and what it writes."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from dataset_examples import SETTINGS, Record, conversation, make_project
+
+from tutelage.dataset import build, read_rows, read_summary
+from tutelage.dataset import write as writing
+from tutelage.errors import TutelageError
+from tutelage.project import Project
+from tutelage.render.student import embedded_gguf, load_tokenizer
+from tutelage.store import TraceStore
+from tutelage.trace import Message, StopReason, Task, ToolCall, Verdict
+
+COLUMNS = [
+    *("id", "timestamp", "model", "messages", "tools"),
+    *("task_id", "kind", "trace_id", "revision", "step", "reward", "input_ids", "weights"),
+]
+
+
+def rows(folder: Path) -> list[dict[str, Any]]:
+    return [*read_rows(folder, "train"), *read_rows(folder, "validation")]
+
+
+def test_a_row_ends_with_the_one_message_that_carries_loss(
+    project: Project, store: TraceStore, record: Record, tmp_path: Path
+) -> None:
+    record("P-1")
+    summary = build(project, store, tmp_path / "out")
+    found = rows(tmp_path / "out")
+    tokenizer = load_tokenizer(embedded_gguf())
+    taught = [
+        tokenizer.decode([id for id, weight in zip(row["input_ids"], row["weights"], strict=True) if weight])
+        for row in found
+    ]
+    assert taught == [
+        "<think>\nI look it up.\n</think>\n\n<tool_call>\n"
+        '{"name": "price", "arguments": {"product": "P-1"}}\n</tool_call><|im_end|>',
+        "<think>\nFound.\n</think>\n\nP-1 costs 12.50.<|im_end|>",
+    ]
+    assert [row["messages"][-1]["role"] for row in found] == ["assistant", "assistant"]
+    assert list(found[0]) == COLUMNS
+    assert json.loads(found[0]["tools"])[0]["function"]["name"] == "price"
+    assert found[0]["messages"][-1]["tool_calls"][0]["function"]["arguments"] == '{"product": "P-1"}'
+    assert summary.tools == {"price": 1}
+    assert summary.train.rows == 2
+    assert summary.tokens_unrolled == sum(len(row["input_ids"]) for row in found)
+
+
+def test_the_tree_counts_each_distinct_prefix_once(
+    project: Project, store: TraceStore, record: Record, tmp_path: Path
+) -> None:
+    for number in range(5):
+        record(f"P-{number}")
+    summary = build(project, store, tmp_path / "out")
+    prefixes = {
+        tuple(row["input_ids"][: end + 1])
+        for row in read_rows(tmp_path / "out", "train")
+        for end in range(len(row["input_ids"]))
+    }
+    assert summary.tokens_tree == len(prefixes) < summary.tokens_unrolled
+
+
+def test_each_trace_left_out_is_counted_by_its_reason(
+    project: Project, store: TraceStore, record: Record, tmp_path: Path
+) -> None:
+    record("good")
+    record("bad", reward=0.5)
+    store.judge(record("approved", reward=0.0), 0, Verdict.APPROVED, reviewer="me")
+    store.judge(record("rejected"), 0, Verdict.REJECTED, reviewer="me")
+    record("unjudged", reward=None)
+    record("unfinished", stop_reason=None)
+    record("good", task=Task(id="z-other", turns=("What does good cost?",)))  # the same messages
+    summary = build(project, store, tmp_path / "out")
+    assert summary.traces == 7
+    assert summary.traces_kept == 2
+    assert summary.traces_left_out == {
+        "neither reward nor approval": 1,
+        "not finished": 1,
+        "rejected": 1,
+        "reward below 1": 1,
+        "same messages as another trace": 1,
+    }
+    assert {row["task_id"] for row in rows(tmp_path / "out")} == {"task-good", "task-approved"}
+
+
+def test_evaluation_tasks_are_refused_by_id_and_by_content(
+    project: Project, store: TraceStore, record: Record, tmp_path: Path
+) -> None:
+    (tmp_path / "tasks").mkdir()
+    (tmp_path / "tasks" / "evaluate.jsonl").write_text(
+        json.dumps({"id": "held-out-1", "prompt": "Another question"})
+        + "\n"
+        + json.dumps({"id": "held-out-2", "prompt": "what does  P-2 cost? "})
+    )
+    record("P-1", task=Task(id="held-out-1", turns=("What does P-1 cost?",)))
+    record("P-2")
+    record("P-3")
+    summary = build(project, store, tmp_path / "out")
+    assert summary.traces_left_out == {"evaluation task": 2}
+    assert {row["task_id"] for row in rows(tmp_path / "out")} == {"task-P-3"}
+
+
+def test_a_message_that_was_cut_off_is_not_taught(
+    project: Project, store: TraceStore, record: Record, tmp_path: Path
+) -> None:
+    record("by the step", finish_reasons=["stop", "length"])
+    record("by the trace", stop_reason=StopReason.TOKEN_LIMIT)
+    build(project, store, tmp_path / "out")
+    assert [row["step"] for row in rows(tmp_path / "out")] == [0, 0]
+
+
+def test_a_message_for_context_only_stays_in_the_history(
+    project: Project, store: TraceStore, record: Record, tmp_path: Path
+) -> None:
+    messages = conversation("P-1")
+    messages[1] = messages[1].model_copy(update={"weight": 0.0})
+    record("P-1", messages=messages)
+    build(project, store, tmp_path / "out")
+    (row,) = rows(tmp_path / "out")
+    assert row["step"] == 1
+    assert len(row["messages"]) == 4
+
+
+def test_rows_that_make_no_training_example_are_counted(store: TraceStore, record: Record, tmp_path: Path) -> None:
+    project = make_project(tmp_path, SETTINGS + "max_length = 300\n")
+    messages = conversation("P-1")
+    messages[2] = messages[2].model_copy(update={"content": "long " * 200})
+    record("P-1", messages=messages)
+    wrong = ToolCall(id="c", name="price", arguments="{")
+    record(
+        "P-2",
+        messages=[
+            Message(role="user", content="hello"),
+            Message(role="assistant", content="Hello!"),
+            Message(role="user", content="What does it cost?"),
+            Message(role="assistant", tool_calls=(wrong,)),
+        ],
+    )
+    summary = build(project, store, tmp_path / "out")
+    assert summary.train.rows == 2
+    assert summary.rows_left_out == {
+        "arguments or a tool that are not valid JSON": 1,
+        "longer than 300 tokens": 1,
+    }
+
+
+def test_a_task_is_in_one_split_only(project: Project, store: TraceStore, record: Record, tmp_path: Path) -> None:
+    for number in range(25):
+        for attempt in range(2):
+            record(f"P-{number}-{attempt}", attempt=attempt, task=Task(id=f"t{number}", turns=(str(number),)))
+    summary = build(project, store, tmp_path / "out")
+    train, validation = (
+        {row["task_id"] for row in read_rows(tmp_path / "out", split)} for split in ("train", "validation")
+    )
+    assert not train & validation
+    assert (len(train), len(validation)) == (summary.train.tasks, summary.validation.tasks) == (23, 2)
+
+
+def test_the_same_store_gives_the_same_bytes(
+    project: Project, store: TraceStore, record: Record, tmp_path: Path
+) -> None:
+    for number in range(25):
+        record(f"P-{number}")
+    build(project, store, tmp_path / "one")
+    build(project, store, tmp_path / "two")
+    names = ["README.md", "build.json", "template.jinja", "train.parquet", "validation.parquet"]
+    assert sorted(path.name for path in (tmp_path / "one").iterdir()) == names
+    for name in names:
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes(), name
+
+
+def test_only_the_named_runs_are_read(project: Project, store: TraceStore, record: Record, tmp_path: Path) -> None:
+    record("P-1")
+    record("P-2", run="evaluate-before")
+    summary = build(project, store, tmp_path / "out", runs=["collect"])
+    assert (summary.traces, summary.runs) == (1, ["collect"])
+
+
+def test_with_nothing_to_train_on_the_reasons_are_named(
+    project: Project, store: TraceStore, record: Record, tmp_path: Path
+) -> None:
+    with pytest.raises(TutelageError, match="holds no trace"):
+        build(project, store, tmp_path / "out")
+    record("P-1", reward=0.0)
+    record("P-2", reward=None)
+    with pytest.raises(TutelageError, match=r"None of the 2 traces .*1 neither reward nor approval, 1 reward below 1"):
+        build(project, store, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_failed_build_leaves_the_older_one_as_it_was(
+    project: Project, store: TraceStore, record: Record, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record("P-1")
+    build(project, store, tmp_path / "out")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+
+    def no_room(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    record("P-2")
+    with monkeypatch.context() as patch:
+        patch.setattr(writing.RowWriter, "add", no_room)
+        with pytest.raises(TutelageError, match=r"could not be written: No space left on device"):
+            build(project, store, tmp_path / "out")
+    assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
+    assert build(project, store, tmp_path / "out").train.rows == 4
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith(".")) == []
+
+
+def test_a_folder_that_is_no_build_is_not_overwritten(
+    project: Project, store: TraceStore, record: Record, tmp_path: Path
+) -> None:
+    record("P-1")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("years of work")
+    with pytest.raises(TutelageError, match="holds no build of a dataset"):
+        build(project, store, tmp_path / "mine")
+    assert (tmp_path / "mine" / "thesis.txt").read_text() == "years of work"
+
+
+def test_datasets_loads_the_folder_by_its_card(
+    project: Project, store: TraceStore, record: Record, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    datasets = pytest.importorskip("datasets")
+    for number in range(25):
+        record(f"P-{number}")
+    summary = build(project, store, tmp_path / "out")
+    loaded = datasets.load_dataset(str(tmp_path / "out"), cache_dir=str(tmp_path / "cache"))
+    assert {name: len(split) for name, split in loaded.items()} == {
+        "train": summary.train.rows,
+        "validation": summary.validation.rows,
+    }
+    assert {"id", "timestamp", "model", "messages", "tools"} <= set(loaded["train"].column_names)
+
+
+def test_a_build_that_cannot_be_read_is_one_sentence(
+    project: Project, store: TraceStore, record: Record, tmp_path: Path
+) -> None:
+    with pytest.raises(TutelageError, match=r"holds no dataset\. Run `tutelage dataset build` first"):
+        read_summary(tmp_path)
+    record("P-1")
+    build(project, store, tmp_path / "out")
+    assert read_summary(tmp_path / "out").train.rows == 2
+    table = pq.read_table(tmp_path / "out" / "train.parquet").drop_columns(["weights"])
+    pq.write_table(table, tmp_path / "out" / "train.parquet")
+    with pytest.raises(TutelageError, match="lacks the columns weights"):
+        list(read_rows(tmp_path / "out", "train"))
+    (tmp_path / "out" / "train.parquet").write_bytes(b"PAR1")
+    with pytest.raises(TutelageError, match="cannot be read"):
+        list(read_rows(tmp_path / "out", "train"))
+    shutil.rmtree(tmp_path / "out")
