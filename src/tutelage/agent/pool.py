@@ -1,0 +1,182 @@
+"""Many rollouts at once, each in a world of its own, each judged and recorded; resumable."""
+
+import asyncio
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tutelage.agent.rollout import RolloutEnd, run_rollout
+from tutelage.agent.servers import connect_servers, first_cause
+from tutelage.endpoint.client import ChatEndpoint
+from tutelage.errors import TutelageError
+from tutelage.project import McpServer, Project
+from tutelage.store import TraceStore
+from tutelage.store.recording import AlreadyRecorded
+from tutelage.trace import StopReason, Task, Trace
+from tutelage.world import Reward, World, open_world
+
+HOPELESS = 5  # rollouts in a row, none before them better, that end with an error of the endpoint: the run is stopped
+
+
+@dataclass(frozen=True)
+class Job:
+    task: Task
+    attempt: int = 0
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A rollout that is recorded and judged."""
+
+    job: Job
+    trace_id: str
+    stop_reason: StopReason
+    reward: Reward | None
+    steps: int
+    detail: str = ""
+
+
+async def run_tasks(
+    jobs: Sequence[Job],
+    *,
+    project: Project,
+    store: TraceStore,
+    endpoint: ChatEndpoint,
+    run: str,
+    worlds_root: Path,
+    values: Mapping[str, str],
+    concurrency: int,
+    model: str | None = None,
+    system_prompt: str | None = None,
+    extra: Mapping[str, Any] | None = None,
+    metadata: Mapping[str, Any] | None = None,
+    on_finished: Callable[[Finished], None] | None = None,
+) -> list[Finished]:
+    """Run the jobs of `run` that have no finished trace yet, `concurrency` at once; those run now, as they finished.
+
+    `values` is what `start_services` gave; `extra` goes into every request's body; `model` is the name recorded,
+    where it is to differ from the endpoint's. Raises TutelageError, after ending what was under way, where the
+    endpoint is gone, a server does not start, or the project's prepare or verifier fails: finished traces stay.
+    """
+    done = store.finished(run)
+    left = iter([job for job in jobs if (job.task.id, job.attempt) not in done])
+    pool = _Pool(
+        project, store, endpoint, run, worlds_root, project.mcp_servers(values), model, system_prompt, extra, metadata
+    )
+    with _plain_errors():
+        async with asyncio.TaskGroup() as group:
+            for _ in range(concurrency):
+                group.create_task(pool.work(left, on_finished))
+    return pool.finished
+
+
+@contextmanager
+def _plain_errors() -> Iterator[None]:
+    """The first error of a group in place of the group."""
+    try:
+        yield
+    except BaseExceptionGroup as group:
+        raise first_cause(group) from None
+
+
+class _Pool:
+    def __init__(
+        self,
+        project: Project,
+        store: TraceStore,
+        endpoint: ChatEndpoint,
+        run: str,
+        worlds_root: Path,
+        servers: Mapping[str, McpServer],
+        model: str | None,
+        system_prompt: str | None,
+        extra: Mapping[str, Any] | None,
+        metadata: Mapping[str, Any] | None,
+    ) -> None:
+        self.project, self.store, self.endpoint, self.run, self.worlds_root = project, store, endpoint, run, worlds_root
+        self.servers, self.model, self.system_prompt, self.extra = servers, model, system_prompt, extra
+        self.metadata = dict(metadata or {})
+        self.prepare, self.verifier = project.prepare, project.verifier
+        self.finished: list[Finished] = []
+        self._failures = 0
+
+    async def work(self, jobs: Iterator[Job], on_finished: Callable[[Finished], None] | None) -> None:
+        for job in jobs:
+            finished = await self._one(job)
+            if finished is None:
+                continue
+            self.finished.append(finished)
+            if on_finished:
+                on_finished(finished)
+            self._give_up_on_a_hopeless_endpoint(finished)
+
+    async def _one(self, job: Job) -> Finished | None:
+        """One rollout from its world to its reward; None where another process was faster."""
+        opening = open_world(job.task, self.worlds_root, self._prepare if self.prepare else None)
+        world = await asyncio.to_thread(opening.__enter__)
+        try:
+            return await self._in_world(job, world)
+        finally:
+            await asyncio.shield(asyncio.to_thread(opening.__exit__, None, None, None))
+
+    async def _in_world(self, job: Job, world: World) -> Finished | None:
+        limits = self.project.settings.rollout
+        async with connect_servers(self.servers, world, tool_seconds=limits.tool_seconds) as servers:
+            recording = self.store.begin(
+                run=self.run,
+                task=job.task,
+                attempt=job.attempt,
+                model=self.model or self.endpoint.model,
+                tools=servers.tools,
+                metadata=self.metadata,
+            )
+            end = await run_rollout(
+                job.task,
+                endpoint=self.endpoint,
+                servers=servers,
+                recording=recording,
+                system_prompt=self.system_prompt,
+                limits=limits,
+                extra=self.extra,
+            )
+        reward = await asyncio.to_thread(self._judge, self.store.load(recording.id), end, world)
+        try:
+            detail = {"detail": end.detail} if end.detail else {}
+            recording.finish(end.stop_reason, reward, {**self.metadata, **detail})
+        except AlreadyRecorded:
+            return None
+        return Finished(job, recording.id, end.stop_reason, reward, end.steps, end.detail)
+
+    def _prepare(self, task: Task, world: World) -> None:
+        assert self.prepare
+        try:
+            self.prepare(task, world)
+        except Exception as error:
+            raise self._users_fault("prepare", task, error) from error
+
+    def _judge(self, trace: Trace, end: RolloutEnd, world: World) -> Reward | None:
+        if not self.verifier:
+            return None
+        try:
+            reward = self.verifier(trace.model_copy(update={"stop_reason": end.stop_reason}), world)
+        except Exception as error:
+            raise self._users_fault("verifier", trace.task, error) from error
+        if not isinstance(reward, Reward):
+            raise TutelageError(
+                f'The verifier "{self.project.settings.tasks.verifier}" returned a {type(reward).__name__} for task '
+                f'"{trace.task.id}". Return tutelage.Reward(value, reason).'
+            )
+        return reward
+
+    def _users_fault(self, role: str, task: Task, error: Exception) -> TutelageError:
+        name = getattr(self.project.settings.tasks, role)
+        return TutelageError(f'{role} "{name}" failed on task "{task.id}": {type(error).__name__}: {error}.')
+
+    def _give_up_on_a_hopeless_endpoint(self, finished: Finished) -> None:
+        if finished.stop_reason != StopReason.ENDPOINT_ERROR:
+            self._failures = -(10**9)
+        self._failures += 1
+        if self._failures >= HOPELESS:
+            raise TutelageError(f"{HOPELESS} rollouts in a row failed. {finished.detail}")

@@ -1,0 +1,191 @@
+"""One rollout: ask the model, record its answer, run the tools it calls, until it answers or a limit is reached."""
+
+import asyncio
+import json
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from tutelage.agent.servers import ServerDied, Servers, ToolResult
+from tutelage.agent.truncate import truncate
+from tutelage.endpoint.client import (
+    ChatEndpoint,
+    ContextExceeded,
+    EndpointError,
+    EndpointTimeout,
+    EndpointUnreachable,
+    InvalidOutput,
+)
+from tutelage.project import RolloutLimits
+from tutelage.trace import Message, Step, StopReason, Task, ToolCall, now
+
+REPEATED_SUCCESSES = 3  # the same call with the same result this often: the model goes round in circles
+REFUSED = "The user did not allow this call."
+
+Ask = Callable[[ToolCall], Awaitable[bool]]
+OnMessage = Callable[[Message], None]
+
+
+class Recorder(Protocol):
+    """Where a rollout is recorded; store.Recording is one. Each call is on disk when it returns."""
+
+    def message(self, message: Message) -> None: ...
+
+    def step(self, step: Step, message: Message) -> None: ...
+
+
+@dataclass
+class RolloutEnd:
+    messages: list[Message]
+    stop_reason: StopReason
+    steps: int
+    completion_tokens: int
+    detail: str = ""  # of an error: what the endpoint or the server said
+
+
+class _Stop(Exception):
+    def __init__(self, reason: StopReason, detail: str = "") -> None:
+        self.reason, self.detail = reason, detail
+
+
+async def run_rollout(
+    task: Task,
+    *,
+    endpoint: ChatEndpoint,
+    servers: Servers,
+    recording: Recorder,
+    system_prompt: str | None = None,
+    limits: RolloutLimits,
+    extra: Mapping[str, Any] | None = None,
+    ask: Ask | None = None,
+    on_message: OnMessage | None = None,
+) -> RolloutEnd:
+    """Run `task` to its end. `extra` goes into every request's body; `ask` decides on each call before it runs.
+
+    Raises EndpointUnreachable where the endpoint is gone; every other end is a stop reason.
+    """
+
+    async def turns() -> AsyncIterator[str]:
+        for turn in task.turns:
+            yield turn
+
+    rollout = Rollout(endpoint, servers, recording, limits, extra=extra, ask=ask, on_message=on_message)
+    return await rollout.run(turns(), system_prompt)
+
+
+@dataclass
+class Rollout:
+    """The state of one rollout; its user turns may come from a task or from a person."""
+
+    endpoint: ChatEndpoint
+    servers: Servers
+    recording: Recorder
+    limits: RolloutLimits
+    extra: Mapping[str, Any] | None = None
+    ask: Ask | None = None
+    on_message: OnMessage | None = None
+    messages: list[Message] = field(default_factory=list)
+    steps: int = 0
+    completion_tokens: int = 0
+    _repeats: Counter[tuple[str, ...]] = field(default_factory=Counter)
+
+    async def run(self, turns: AsyncIterator[str], system_prompt: str | None) -> RolloutEnd:
+        stop = _Stop(StopReason.ANSWER)
+        try:
+            async with asyncio.timeout(self.limits.max_seconds):
+                if system_prompt:
+                    self._record(Message(role="system", content=system_prompt))
+                async for turn in turns:
+                    self._record(Message(role="user", content=turn))
+                    await self._answer_turn()
+        except _Stop as raised:
+            stop = raised
+        except TimeoutError:
+            stop = _Stop(StopReason.TIME_LIMIT)
+        except ServerDied as error:
+            stop = _Stop(StopReason.SERVER_ERROR, str(error))
+        return RolloutEnd(self.messages, stop.reason, self.steps, self.completion_tokens, stop.detail)
+
+    async def _answer_turn(self) -> None:
+        """Steps up to the message that answers the turn. Raises _Stop where the rollout ends before."""
+        while True:
+            message = await self._step()
+            if not message.tool_calls:
+                if not (message.content or "").strip():
+                    raise _Stop(StopReason.ANSWER)  # nothing said: there is nothing for a next turn to follow
+                return
+            for call in message.tool_calls:
+                result = await self._run_call(call)
+                text = truncate(result.text, self.limits.tool_result_characters)
+                self._record(Message(role="tool", content=text, tool_call_id=call.id, is_error=result.is_error))
+                self._count(call, result)
+
+    async def _step(self) -> Message:
+        """One model call, on disk before anything follows from it."""
+        if self.steps >= self.limits.max_steps:
+            raise _Stop(StopReason.STEP_LIMIT)
+        started, clock = now(), time.monotonic()
+        try:
+            completion = await self.endpoint.complete(
+                self.messages, self.servers.tools, send_reasoning=self.limits.send_reasoning, extra=self.extra
+            )
+        except EndpointUnreachable:
+            raise
+        except EndpointError as error:
+            raise _Stop(_reason(error), str(error)) from None
+        step = Step(
+            seen=len(self.messages),
+            started=started,
+            seconds=time.monotonic() - clock,
+            prompt_tokens=completion.prompt_tokens,
+            completion_tokens=completion.completion_tokens,
+            finish_reason=completion.finish_reason,
+        )
+        self.recording.step(step, completion.message)
+        self._append(completion.message)
+        self.steps += 1
+        self.completion_tokens += completion.completion_tokens or 0
+        answered = not completion.message.tool_calls
+        spent = (completion.prompt_tokens or 0) + self.completion_tokens
+        if completion.finish_reason == "length" or (spent > self.limits.max_total_tokens and not answered):
+            raise _Stop(StopReason.TOKEN_LIMIT)
+        return completion.message
+
+    async def _run_call(self, call: ToolCall) -> ToolResult:
+        try:
+            arguments = json.loads(call.arguments or "{}")
+        except json.JSONDecodeError as error:
+            return ToolResult(f"Error: the arguments are not valid JSON: {error}.", is_error=True)
+        if not isinstance(arguments, dict):
+            return ToolResult("Error: the arguments are not a JSON object.", is_error=True)
+        if self.ask and not await self.ask(call):
+            return ToolResult(REFUSED, is_error=True)
+        return await self.servers.call(call.name, arguments)
+
+    def _count(self, call: ToolCall, result: ToolResult) -> None:
+        """Stop a model that goes round in circles, in a row or not."""
+        key = (call.name, call.arguments) if result.is_error else (call.name, call.arguments, result.text)
+        self._repeats[key] += 1
+        if self._repeats[key] >= (self.limits.repeated_failures if result.is_error else REPEATED_SUCCESSES):
+            raise _Stop(StopReason.REPEATED_CALL)
+
+    def _record(self, message: Message) -> None:
+        self.recording.message(message)
+        self._append(message)
+
+    def _append(self, message: Message) -> None:
+        self.messages.append(message)
+        if self.on_message:
+            self.on_message(message)
+
+
+def _reason(error: EndpointError) -> StopReason:
+    if isinstance(error, ContextExceeded):
+        return StopReason.TOKEN_LIMIT
+    if isinstance(error, InvalidOutput):
+        return StopReason.INVALID_OUTPUT
+    if isinstance(error, EndpointTimeout):
+        return StopReason.TIME_LIMIT
+    return StopReason.ENDPOINT_ERROR

@@ -1,0 +1,167 @@
+"""`tutelage collect`."""
+
+import asyncio
+import os
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from tutelage.errors import TutelageError
+from tutelage.project import Project, Teacher, expand
+from tutelage.store import TraceStore
+
+OnProgress = Callable[[int, int, str], None]  # rollouts finished, rollouts in all, a note
+
+
+@dataclass(frozen=True)
+class CollectSummary:
+    run: str
+    model: str
+    tasks: int
+    rollouts: int  # attempts at all tasks together
+    done_before: int  # found finished in the store, not repeated
+    solved: int  # of those run now: reward 1
+    failed: int  # of those run now: a reward below 1
+    unjudged: int  # of those run now: no verifier
+    stop_reasons: dict[str, int]  # of those run now
+    seconds: float
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def sentence(self) -> str:
+        ran = self.rollouts - self.done_before
+        parts = [f"{ran} rollouts of {self.model} in {self.seconds:.0f} s"]
+        if self.solved or self.failed:
+            parts.append(f"{self.solved} with full reward, {self.failed} with less")
+        if self.done_before:
+            parts.append(f"{self.done_before} were done before")
+        return "; ".join(parts) + "."
+
+
+def collect(
+    project: Project,
+    store: TraceStore,
+    *,
+    run: str = "collect",
+    teacher_url: str | None = None,
+    teacher_model: str | None = None,
+    system_prompt_file: Path | None = None,
+    limit: int | None = None,
+    on_progress: OnProgress | None = None,
+) -> CollectSummary:
+    """Run the teacher on the training tasks, as often as the project says, and record each trace with its reward.
+
+    Attempts that have a finished trace in `run` are not repeated. `teacher_url` and `teacher_model` stand in for the
+    project's. Raises TutelageError where nothing can be collected; what is finished stays.
+    """
+    from tutelage.agent.pool import Job
+
+    teacher = teacher_settings(project, teacher_url, teacher_model)
+    tasks = project.tasks("train")[:limit]
+    jobs = [Job(task, attempt) for attempt in range(project.settings.collect.attempts) for task in tasks]
+    finished_before = store.finished(run)
+    done = sum((job.task.id, job.attempt) in finished_before for job in jobs)
+    started = time.monotonic()
+    results: list[Any] = []
+    if done < len(jobs):
+        collecting = _Collecting(project, store, run, teacher, teacher_url is not None, system_prompt_file)
+        results = collecting.run(jobs, done, on_progress)
+    return CollectSummary(
+        run=run,
+        model=teacher.model,
+        tasks=len(tasks),
+        rollouts=len(jobs),
+        done_before=len(jobs) - len(results),
+        solved=sum(result.reward is not None and result.reward.value >= 1 for result in results),
+        failed=sum(result.reward is not None and result.reward.value < 1 for result in results),
+        unjudged=sum(result.reward is None for result in results),
+        stop_reasons=dict(Counter(result.stop_reason.value for result in results)),
+        seconds=round(time.monotonic() - started, 2),
+    )
+
+
+def teacher_settings(project: Project, url: str | None, model: str | None) -> Teacher:
+    """The project's teacher with `url` and `model` in the place of its own. Raises TutelageError if there is none."""
+    teacher = project.settings.teacher
+    if teacher is None and not (url and model):
+        raise TutelageError(
+            f"{project.folder}/tutelage.toml names no teacher. Add [teacher] with url and model, "
+            "or give --teacher-url and --teacher-model."
+        )
+    if teacher is None:
+        return Teacher(url=url or "", model=model or "")
+    if url and not model:
+        raise TutelageError(
+            f"--teacher-url names another endpoint than the project's: name its model too, with --teacher-model. "
+            f"{url.rstrip('/')}/models lists those that it serves."
+        )
+    return teacher.model_copy(update={"url": url or teacher.url, "model": model or teacher.model})
+
+
+class _Collecting:
+    def __init__(
+        self,
+        project: Project,
+        store: TraceStore,
+        run: str,
+        teacher: Teacher,
+        own_url: bool,
+        system_prompt_file: Path | None,
+    ) -> None:
+        self.project, self.store, self.run_name, self.teacher = project, store, run, teacher
+        self.own_url = own_url
+        self.system_prompt = project.system_prompt(system_prompt_file)
+
+    def run(self, jobs: list[Any], done: int, on_progress: OnProgress | None) -> list[Any]:
+        from tutelage.endpoint.services import services_named_in, start_services
+
+        settings = self.project.settings.teacher
+        skip = services_named_in(settings.url, self.project) if self.own_url and settings else set()
+        with (
+            tempfile.TemporaryDirectory(prefix="tutelage-worlds-") as worlds,
+            start_services(self.project, Path(worlds), skip=skip) as values,
+        ):
+            return asyncio.run(self._run(jobs, done, on_progress, Path(worlds), values))
+
+    async def _run(
+        self, jobs: list[Any], done: int, on_progress: OnProgress | None, worlds: Path, values: dict[str, str]
+    ) -> list[Any]:
+        from tutelage.agent.pool import Finished, run_tasks
+        from tutelage.endpoint.client import ChatEndpoint
+
+        finished, solved = done, 0
+
+        def report(result: Finished) -> None:
+            nonlocal finished, solved
+            finished += 1
+            solved += result.reward is not None and result.reward.value >= 1
+            if on_progress:
+                on_progress(finished, len(jobs), f"{solved} of {finished - done} with full reward")
+
+        if on_progress:
+            on_progress(done, len(jobs), "")
+        url = expand(self.teacher.url, values, "tutelage.toml: teacher: url")
+        async with ChatEndpoint(
+            url,
+            self.teacher.model,
+            os.environ.get(self.teacher.api_key_env),
+            self.teacher.sampling,
+            self.project.settings.rollout.request_seconds,
+        ) as endpoint:
+            return await run_tasks(
+                jobs,
+                project=self.project,
+                store=self.store,
+                endpoint=endpoint,
+                run=self.run_name,
+                worlds_root=worlds,
+                values=values,
+                concurrency=self.project.settings.collect.concurrency,
+                system_prompt=self.system_prompt,
+                on_finished=report,
+            )

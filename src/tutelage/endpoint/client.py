@@ -1,0 +1,216 @@
+"""One model call at any OpenAI-style chat-completions endpoint."""
+
+import asyncio
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import openai
+
+from tutelage.errors import TutelageError
+from tutelage.project import Sampling
+from tutelage.trace import Message, Tool, ToolCall
+
+RETRIES = 2  # of requests that never reached a model: connection refused, 429, 5xx (waits 0.5 s, then 1 s)
+NO_KEY = "none"  # the client insists on a key; servers without one ignore it
+QUOTED_CHARACTERS = 400
+
+
+class EndpointError(TutelageError):
+    """The endpoint answered a request with an error."""
+
+
+class EndpointUnreachable(EndpointError):
+    """Nobody answers at the endpoint's URL, or it refuses every request (a wrong key, an unknown model)."""
+
+
+class EndpointTimeout(EndpointError):
+    """A model call took longer than it may."""
+
+
+class InvalidOutput(EndpointError):
+    """The engine could not parse what the model wrote. Says more about the model than about the endpoint."""
+
+
+class ContextExceeded(EndpointError):
+    """The prompt is longer than the endpoint's context."""
+
+
+@dataclass(frozen=True)
+class Completion:
+    message: Message
+    finish_reason: str | None
+    prompt_tokens: int | None
+    completion_tokens: int | None
+    raw: dict[str, Any] = field(repr=False)  # the response body as it came
+
+
+class ChatEndpoint:
+    """An endpoint and how to ask it. Holds one pool of HTTP connections: share it among rollouts, then close it."""
+
+    def __init__(
+        self,
+        url: str,
+        model: str,
+        api_key: str | None = None,
+        sampling: Sampling | None = None,
+        request_seconds: float = 120.0,
+        extra: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.url = url
+        self.model = model
+        self.sampling = sampling or Sampling()
+        self._extra = {**self.sampling.extra, **(extra or {})}
+        self._key = api_key
+        self._client = openai.AsyncOpenAI(
+            base_url=url, api_key=api_key or NO_KEY, timeout=request_seconds, max_retries=0
+        )
+        self._request_seconds = request_seconds
+
+    async def complete(
+        self,
+        messages: Sequence[Message],
+        tools: Sequence[Tool],
+        *,
+        send_reasoning: bool = True,
+        max_tokens: int | None = None,
+        extra: Mapping[str, Any] | None = None,
+    ) -> Completion:
+        """The model's answer to `messages`. `extra` goes into the request body, over the sampling's own extra fields.
+
+        Raises EndpointUnreachable, EndpointTimeout, InvalidOutput, ContextExceeded or EndpointError.
+        """
+        body = {
+            "messages": [message.to_openai(reasoning=send_reasoning) for message in messages],
+            "temperature": self.sampling.temperature,
+            "max_tokens": min(max_tokens or self.sampling.max_tokens, self.sampling.max_tokens),
+        }
+        if tools:
+            body["tools"] = [tool.to_openai() for tool in tools]
+        if self.sampling.top_p is not None:
+            body["top_p"] = self.sampling.top_p
+        return self._completion(await self._post({**body, **self._extra, **(extra or {})}))
+
+    async def close(self) -> None:
+        await self._client.close()
+
+    async def __aenter__(self) -> "ChatEndpoint":
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def _post(self, body: dict[str, Any]) -> dict[str, Any]:
+        for attempt in range(RETRIES + 1):
+            try:
+                # `post` rather than `chat.completions.create`: the body is sent and kept as it is, unvalidated.
+                response = await self._client.post("/chat/completions", body={"model": self.model, **body}, cast_to=str)
+            except openai.APIError as error:
+                if attempt == RETRIES or not _worth_a_retry(error):
+                    raise self._error(error) from None
+            else:
+                return self._parsed(response)
+            await asyncio.sleep(0.5 * 2**attempt)
+        raise AssertionError("unreachable")
+
+    def _parsed(self, response: str) -> dict[str, Any]:
+        try:
+            data = json.loads(response)
+            data["choices"][0]["message"]["role"]
+        except (json.JSONDecodeError, KeyError, IndexError, TypeError):
+            raise EndpointError(
+                f"{self.url} answered with something that is no chat completion: {self._quote(response)}. "
+                "Check that the URL ends in /v1 of an OpenAI-style server."
+            ) from None
+        return dict(data)
+
+    def _completion(self, data: dict[str, Any]) -> Completion:
+        choice, usage = data["choices"][0], data.get("usage") or {}
+        try:
+            message = _message(choice["message"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise EndpointError(f"{self.url} answered with a message that cannot be read: {error}.") from None
+        return Completion(
+            message=message,
+            finish_reason=choice.get("finish_reason"),
+            prompt_tokens=usage.get("prompt_tokens"),
+            completion_tokens=usage.get("completion_tokens"),
+            raw=data,
+        )
+
+    def _error(self, error: openai.APIError) -> EndpointError:
+        """The error as one of ours, with one sentence that names the endpoint and never the key."""
+        if isinstance(error, openai.APITimeoutError):
+            return EndpointTimeout(f"{self.url} did not answer within {self._request_seconds:g} s.")
+        if isinstance(error, openai.APIConnectionError):
+            return EndpointUnreachable(
+                f"The endpoint {self.url} cannot be reached. Check that its server runs and that the URL is right."
+            )
+        status = error.status_code if isinstance(error, openai.APIStatusError) else None
+        text = self._quote(_detail(error))
+        if _is_context_error(error, text):
+            return ContextExceeded(f"The prompt is longer than the context of {self.url}: {text}")
+        if status == 500 and "pars" in text.lower():
+            return InvalidOutput(f"{self.url} could not parse the model's output: {text}")
+        if status in (401, 403):
+            return EndpointUnreachable(f"The endpoint {self.url} refuses the key ({status}): {text}. Check the key.")
+        if status == 404:
+            return EndpointUnreachable(
+                f'The endpoint {self.url} does not know the path or the model "{self.model}" (404): {text}. '
+                "Check both; the URL of most servers ends in /v1."
+            )
+        return EndpointError(f"The endpoint {self.url} answered {status or 'with an error'}: {text}")
+
+    def _quote(self, text: str) -> str:
+        """`text` without the key, in case a server repeats it, cut to a length that fits an error."""
+        if self._key:
+            text = text.replace(self._key, "…")
+        return " ".join(text.split())[:QUOTED_CHARACTERS]
+
+
+def _worth_a_retry(error: openai.APIError) -> bool:
+    """Whether the same request may fare better: never for what a model wrote, nor for a request that was wrong."""
+    if isinstance(error, openai.APITimeoutError):
+        return False
+    if isinstance(error, openai.APIStatusError):
+        return error.status_code in (408, 409, 429, 502, 503, 504)
+    return isinstance(error, openai.APIConnectionError)
+
+
+def _detail(error: openai.APIError) -> str:
+    body = error.body
+    if isinstance(body, dict):
+        inner = body.get("error", body)
+        return str(inner.get("message", inner)) if isinstance(inner, dict) else str(inner)
+    return str(body or error.message)
+
+
+def _is_context_error(error: openai.APIError, text: str) -> bool:
+    """llama.cpp names the type; vLLM and OpenAI say it in words or in `code`."""
+    body = error.body if isinstance(error.body, dict) else {}
+    kinds = (body.get("type"), body.get("code"))
+    return bool({"exceed_context_size_error", "context_length_exceeded"} & {str(kind) for kind in kinds}) or (
+        isinstance(error, openai.BadRequestError)
+        and any(words in text.lower() for words in ("maximum context length", "context size", "max_model_len"))
+    )
+
+
+def _message(data: dict[str, Any]) -> Message:
+    """The assistant message with its reasoning apart, wherever the server put it, and otherwise as it arrived."""
+    content, reasoning = data.get("content"), data.get("reasoning_content") or data.get("reasoning")
+    if not reasoning and content and content.lstrip().startswith("<think>"):
+        thought, closed, rest = content.lstrip().removeprefix("<think>").partition("</think>")
+        reasoning, content = thought, (rest if closed else None)
+    calls = tuple(_tool_call(call, number) for number, call in enumerate(data.get("tool_calls") or ()))
+    if calls and content is not None and not content.strip():
+        content = ""
+    return Message(role="assistant", content=content, reasoning_content=reasoning or None, tool_calls=calls)
+
+
+def _tool_call(call: dict[str, Any], number: int) -> ToolCall:
+    function = call["function"]
+    arguments = function.get("arguments")
+    if not isinstance(arguments, str):
+        arguments = json.dumps(arguments or {}, ensure_ascii=False)
+    return ToolCall(id=call.get("id") or f"call_{number}", name=function.get("name") or "", arguments=arguments)

@@ -1,0 +1,128 @@
+"""The embedded endpoint: llama.cpp's server from the xllamacpp wheel, serving one GGUF file on the loopback address."""
+
+import importlib.util
+import json
+import os
+import select
+import sys
+import time
+from pathlib import Path
+from types import TracebackType
+
+from pydantic import BaseModel, ConfigDict
+
+from tutelage.endpoint.processes import ChildProcess
+from tutelage.errors import MissingExtra, TutelageError
+
+START_SECONDS = 120.0
+
+
+class EmbeddedSettings(BaseModel):
+    """What the server's process is told, as one line of JSON on its standard input."""
+
+    model_config = ConfigDict(frozen=True)
+
+    gguf: Path
+    template: str  # the chat template's text
+    adapter: Path | None = None  # LoRA weights as GGUF
+    context: int = 2048  # tokens of prompt and completion together, one request
+    parallel: int = 8  # requests worked on at once
+    threads: int
+    host: str = "127.0.0.1"
+    port: int = 0  # 0: any free one
+    model_name: str = "student"
+
+
+class EmbeddedEndpoint:
+    """Serves `gguf` at `.url` ("http://127.0.0.1:PORT/v1") while it is open.
+
+    The server is a process of its own that dies with this one, however this one dies. Requests are worked on
+    `parallel` at a time, each with `context` tokens, and a prompt's beginning that a slot has seen before (system
+    prompt, tools, earlier steps) is not computed again. With an `adapter`, a request's field
+    `"lora": [{"id": 0, "scale": 0.0}]` is the base model; without the field, or with scale 1.0, the adapter applies.
+
+    Raises TutelageError on entering: the file is missing, or the server did not start (with its last lines).
+    """
+
+    def __init__(
+        self,
+        gguf: Path,
+        template: str,
+        *,
+        adapter: Path | None = None,
+        context: int = 2048,
+        parallel: int = 8,
+        threads: int | None = None,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        model_name: str = "student",
+        log: Path | None = None,
+    ) -> None:
+        self.settings = EmbeddedSettings(
+            gguf=gguf.resolve(),
+            template=template,
+            adapter=adapter.resolve() if adapter else None,
+            context=context,
+            parallel=parallel,
+            threads=threads or os.cpu_count() or 1,
+            host=host,
+            port=port,
+            model_name=model_name,
+        )
+        self.url = ""
+        self._log = log
+        self._child: ChildProcess | None = None
+
+    def __enter__(self) -> "EmbeddedEndpoint":
+        for path in (self.settings.gguf, self.settings.adapter):
+            if path and not path.is_file():
+                raise TutelageError(f"The embedded endpoint cannot start: {path} was not found.")
+        if importlib.util.find_spec("xllamacpp") is None:
+            raise MissingExtra("xllamacpp", "embedded")
+        command = [sys.executable, "-m", "tutelage.endpoint.embedded_process"]
+        self._child = ChildProcess(command, guarded=False, log=self._log)
+        try:
+            self.url = self._start(self._child)
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        if self._child:
+            self._child.close()
+            self._child = None
+
+    @property
+    def pid(self) -> int | None:
+        return self._child.process.pid if self._child else None
+
+    def last_lines(self) -> str:
+        """The end of the server's log."""
+        return self._child.last_lines() if self._child else ""
+
+    def _start(self, child: ChildProcess) -> str:
+        stdin, stdout = child.process.stdin, child.process.stdout
+        assert stdin and stdout
+        try:
+            stdin.write(self.settings.model_dump_json().encode() + b"\n")
+            stdin.flush()
+        except BrokenPipeError:
+            pass  # it ended at once; its last lines say why
+        deadline = time.monotonic() + START_SECONDS
+        while not select.select([stdout], [], [], 0.5)[0]:
+            if time.monotonic() > deadline:
+                raise TutelageError(f"The embedded endpoint was not ready in {START_SECONDS:.0f} s. {self._quote()}")
+        line = stdout.readline()
+        if not line:
+            child.process.wait()
+            raise TutelageError(f"The embedded endpoint did not start with {self.settings.gguf.name}. {self._quote()}")
+        return str(json.loads(line)["url"]) + "/v1"
+
+    def _quote(self) -> str:
+        return f"Its last lines:\n{self.last_lines() or '(none)'}"
