@@ -1,0 +1,17 @@
+"""Train the student's adapters, computing what rows share once.
+
+    tree.py          token rows -> prefix tree; steps and microbatches
+    attention.py     attention over a tree, branch by branch, for any Transformers decoder
+    loss.py          log-probabilities of the targets, without all logits
+    fast.py          leaner forms of LoRA and MLP modules
+    sft.py           the Hugging Face Trainer whose batch is a step's trees
+    run.py           `train`: a build's rows -> adapter, losses, TensorBoard
+    stage.py         the same for a project
+    weights.py, adapter_gguf.py   from and to llama.cpp's files
+
+The words and the reasons: design.md, "Computing shared prefixes once".
+"""
+
+from tutelage.train.stage import TrainingPlan, plan_training, run_training
+
+__all__ = ["TrainingPlan", "plan_training", "run_training"]

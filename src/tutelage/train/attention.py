@@ -1,0 +1,128 @@
+"""Attention over a prefix tree, branch by branch, behind Transformers' AttentionInterface.
+
+No mask is built: each unbranched segment's queries meet the keys of the segments above it and their own causal
+square, nothing else. The forward pass keeps q, k and v alone; the probabilities are computed again in the backward
+pass (a quarter more work in attention, but kept they would cost heads x tokens x depth numbers a layer, 1 GB for
+1,500 tokens of SmolLM2-135M). Long segments are cut, so memory grows with depth, not with its square.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AttentionInterface
+
+from tutelage.errors import TutelageError
+from tutelage.train.tree import Segment, Tree
+
+NAME = "tutelage_tree"
+QUERIES = 128  # at most so many queries a piece
+
+Slices = tuple[tuple[int, int], ...]
+Pieces = tuple[tuple[int, int, Slices], ...]  # queries from, to, and the slices of their keys, themselves last
+
+
+def attention_pieces(tree: Tree) -> Pieces:
+    """What `forward(..., tree_pieces=...)` takes: the tree's segments, long ones cut."""
+    return tuple(piece for segment in tree.segments for piece in _cut(segment))
+
+
+def _cut(segment: Segment) -> Iterator[tuple[int, int, Slices]]:
+    count = -(-(segment.end - segment.start) // QUERIES)
+    *above, (first, _) = segment.keys
+    for i in range(count):
+        start, end = (segment.start + (segment.end - segment.start) * j // count for j in (i, i + 1))
+        yield start, end, (*above, (first, end))
+
+
+def tree_attention(
+    module: nn.Module,
+    query: Tensor,  # (1, heads, tokens, size)
+    key: Tensor,  # (1, key-value heads, tokens, size)
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    tree_pieces: Pieces | None = None,
+    **kwargs: Any,
+) -> tuple[Tensor, None]:
+    """The interface's signature. Raises TutelageError for attention that is not plain and causal throughout."""
+    if tree_pieces is None or attention_mask is not None:
+        raise TutelageError(f'The attention "{NAME}" runs on prefix trees only: pass tree_pieces and no mask.')
+    peculiar = [name for name in ("sliding_window", "softcap", "s_aux") if kwargs.get(name) is not None]
+    if peculiar or dropout:
+        what = ", ".join(peculiar) or "attention dropout"
+        raise TutelageError(f"Prefix trees do not support this model's attention ({what}). Choose another student.")
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    dtype = value.dtype  # under autocast the rotated q and k are float32
+    out = _TreeAttention.apply(query[0].to(dtype), key[0].to(dtype), value[0], tree_pieces, scale)
+    return out[None], None
+
+
+class _TreeAttention(torch.autograd.Function):  # type: ignore[misc]  # seen as Any
+    """q (H, N, D), k and v (K, N, D) -> (N, H, D)."""
+
+    @staticmethod
+    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, pieces: Pieces, scale: float) -> Tensor:
+        ctx.save_for_backward(q, k, v)
+        ctx.pieces, ctx.scale = pieces, scale
+        heads, tokens, size = q.shape
+        out = q.new_empty(tokens, heads, size)
+        with torch.autocast(q.device.type, enabled=False):
+            for start, end, slices in pieces:
+                keys, values = _take(k, slices), _take(v, slices)
+                probabilities = _probabilities(_grouped(q, start, end, len(k)), keys, end - start, scale)
+                _write(out.transpose(0, 1), start, end, torch.bmm(probabilities, values))
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        q, k, v = ctx.saved_tensors
+        grad = grads[0].transpose(0, 1)  # (H, N, D)
+        dq = torch.empty_like(q.transpose(0, 1), memory_format=torch.contiguous_format).transpose(0, 1)
+        dk, dv = torch.zeros_like(k), torch.zeros_like(v)
+        for start, end, slices in ctx.pieces:
+            keys, values = _take(k, slices), _take(v, slices)
+            queries, upper = _grouped(q, start, end, len(k)), _grouped(grad, start, end, len(k))
+            probabilities = _probabilities(queries, keys, end - start, ctx.scale)
+            _add(dv, slices, torch.bmm(probabilities.transpose(1, 2), upper))
+            dp = torch.bmm(upper, values.transpose(1, 2))
+            ds = torch._softmax_backward_data(dp, probabilities, -1, dp.dtype).mul_(ctx.scale)
+            _write(dq, start, end, torch.bmm(ds, keys))
+            _add(dk, slices, torch.bmm(ds.transpose(1, 2), queries))
+        return dq, dk, dv, None, None
+
+
+def _grouped(x: Tensor, start: int, end: int, groups: int) -> Tensor:
+    """(H, N, D) -> (K, H/K * L, D): the query heads that share a key-value head, below each other."""
+    return x[:, start:end].reshape(groups, -1, x.shape[-1])
+
+
+def _write(x: Tensor, start: int, end: int, piece: Tensor) -> None:
+    x[:, start:end] = piece.view(x.shape[0], end - start, x.shape[-1])
+
+
+def _take(x: Tensor, slices: Slices) -> Tensor:
+    """(K, N, D) -> (K, n, D)"""
+    if len(slices) == 1:
+        return x[:, slices[0][0] : slices[0][1]]
+    return torch.cat([x[:, start:end] for start, end in slices], dim=1)
+
+
+def _add(x: Tensor, slices: Slices, piece: Tensor) -> None:
+    at = 0
+    for start, end in slices:
+        x[:, start:end] += piece[:, at : at + end - start]
+        at += end - start
+
+
+def _probabilities(queries: Tensor, keys: Tensor, length: int, scale: float) -> Tensor:
+    """(K, G * L, D) and (K, n, D) -> (K, G * L, n), the last L keys being the queries' own tokens."""
+    scores = torch.bmm(queries * scale, keys.transpose(1, 2))
+    own = scores.view(len(scores), -1, length, scores.shape[-1])[..., -length:]
+    own.add_(torch.full((length, length), float("-inf"), dtype=own.dtype, device=own.device).triu_(1))
+    return torch.softmax(scores, -1, dtype=torch.float32).to(scores.dtype)
+
+
+AttentionInterface.register(NAME, tree_attention)

@@ -1,0 +1,38 @@
+"""How the student is trained."""
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class TrainConfig(BaseModel):
+    """The table [train] of tutelage.toml."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    epochs: int = Field(1, ge=1, description="Passes over the rows. Raise it where traces are few (under a hundred).")
+    rows_per_step: int = Field(
+        16, ge=1, description="Rows an optimizer step, in whole traces. Raise it where the loss jumps about."
+    )
+    learning_rate: float = Field(
+        1.5e-3, gt=0, description="Peak of the schedule. Divide by 5 to 10 for students of a billion parameters up."
+    )
+    warmup: float = Field(
+        0.05, ge=0, lt=1, description="Share of the steps in which the rate rises. Raise it if the loss leaps early."
+    )
+    lora_rank: int = Field(16, ge=1, description="Rank of the adapters. Raise it where much is to be learnt.")
+    lora_alpha: int = Field(32, ge=1, description="Scale of the adapters: alpha / rank. Keep it at twice the rank.")
+    tree_tokens: int = Field(
+        2000, ge=64, description="Tokens of a microbatch. Lower it where memory is short; higher shares more."
+    )
+    max_grad_norm: float = Field(1.0, gt=0, description="Gradients are cut to this norm. Lower it if the loss leaps.")
+    save_steps: int = Field(10, ge=1, description="Steps between checkpoints. Raise it where steps are fast.")
+    eval_steps: int = Field(20, ge=1, description="Steps between evaluation losses. Raise it where they cost much.")
+    eval_rows: int = Field(
+        48, ge=0, description="At most so many validation rows, in whole traces. 0 trains without evaluation loss."
+    )
+    patience: int = Field(
+        0, ge=0, description="Stop after so many evaluations without a lower loss. 0 never stops early."
+    )
+    seed: int = Field(0, ge=0, description="Fixes the order of traces and the adapters' start. Vary it to see noise.")
+    log_to: tuple[str, ...] = Field(
+        ("tensorboard",), description='Where losses are logged: "tensorboard", "wandb", … Empty logs to no tracker.'
+    )

@@ -1,0 +1,20 @@
+"""LoRA on the student's attention and MLP modules."""
+
+from peft import LoraConfig, PeftModel, get_peft_model
+from transformers import PreTrainedModel
+
+from tutelage.train.config import TrainConfig
+
+MODULES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+
+
+def add_lora(model: PreTrainedModel, config: TrainConfig) -> PeftModel:
+    """Freeze `model` and put fresh adapters on it; B is zero, so that it answers as before."""
+    lora = LoraConfig(
+        r=config.lora_rank,
+        lora_alpha=config.lora_alpha,
+        lora_dropout=0.0,  # with dropout, tokens shared by rows could not be computed once
+        target_modules=list(MODULES),
+        task_type="CAUSAL_LM",
+    )
+    return get_peft_model(model, lora)

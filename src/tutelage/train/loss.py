@@ -1,0 +1,83 @@
+"""Log-probabilities of chosen tokens, without a tensor of all logits."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from tutelage.errors import TutelageError
+from tutelage.train.attention import attention_pieces
+from tutelage.train.tree import Tree
+
+CHUNK = 256  # so many rows of logits at a time: 50 MB for SmolLM2's vocabulary in float32
+
+
+def tree_logprobs(model: PreTrainedModel, tree: Tree) -> Tensor:
+    """The log-probability of each of `tree.targets`, given what leads to it; differentiable.
+
+    `model` is a causal decoder (no PEFT wrapper: `get_base_model()`) with attention "tutelage_tree". SFT weighs and
+    sums these; whatever needs them by row follows `tree.paths`.
+    """
+    device = model.device
+    targets = torch.from_numpy(tree.targets).to(device)
+    hidden = model.get_decoder()(
+        input_ids=torch.from_numpy(tree.tokens).to(device)[None],
+        position_ids=torch.from_numpy(tree.positions).to(device)[None],
+        use_cache=False,
+        tree_pieces=attention_pieces(tree),
+    ).last_hidden_state[0]
+    parents = torch.from_numpy(tree.parents).to(device)[targets]
+    tokens = torch.from_numpy(tree.tokens).to(device)[targets]
+    return target_logprobs(hidden[parents], output_weight(model), tokens)
+
+
+def output_weight(model: PreTrainedModel) -> Tensor:
+    """The matrix (vocabulary, hidden) that makes logits, frozen. Raises TutelageError where that is not all of it."""
+    head = model.get_output_embeddings()
+    config = model.config
+    scaled = any(
+        getattr(config, name, None) not in (None, 1, 1.0)
+        for name in ("final_logit_softcapping", "logit_scale", "logits_scaling")
+    )
+    if not isinstance(head, nn.Linear) or head.bias is not None or head.weight.requires_grad or scaled:
+        raise TutelageError("This student's logits are not a plain frozen matrix product. Choose another student.")
+    return head.weight
+
+
+def target_logprobs(hidden: Tensor, weight: Tensor, tokens: Tensor) -> Tensor:
+    """log softmax(hidden @ weight.T)[i, tokens[i]] for each i; the gradient reaches `hidden` alone."""
+    result: Tensor = _TargetLogprobs.apply(hidden, weight, tokens)
+    return result
+
+
+class _TargetLogprobs(torch.autograd.Function):  # type: ignore[misc]  # seen as Any
+    """hidden (n, h), weight (v, h), tokens (n) -> (n).
+
+    The gradient of a log-probability to its hidden state, weight[token] - softmax @ weight, is computed along with it
+    while the chunk's logits are there, so that they are neither kept nor computed twice.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, weight: Tensor, tokens: Tensor) -> Tensor:
+        wanted = ctx.needs_input_grad[0]
+        logprobs = torch.empty(len(tokens), dtype=torch.float32, device=hidden.device)
+        slopes = torch.empty_like(hidden) if wanted else None
+        for start in range(0, len(tokens), CHUNK):
+            rows = slice(start, start + CHUNK)
+            logits = torch.mm(hidden[rows].to(weight.dtype), weight.t()).float()
+            chosen = tokens[rows, None]
+            logprobs[rows] = logits.gather(1, chosen)[:, 0] - logits.logsumexp(1)
+            if slopes is not None:
+                probabilities = torch.softmax(logits, 1, dtype=torch.float32)
+                del logits
+                mean = torch.mm(probabilities.to(weight.dtype), weight)
+                slopes[rows] = (weight[tokens[rows]] - mean).to(slopes.dtype)
+        if slopes is not None:
+            ctx.save_for_backward(slopes)
+        return logprobs
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        (slopes,) = ctx.saved_tensors
+        return slopes * grads[0][:, None].to(slopes.dtype), None, None

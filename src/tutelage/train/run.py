@@ -1,0 +1,273 @@
+"""Train the student on a built dataset: the stage's entry point."""
+
+import importlib.util
+import json
+import os
+import resource
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import PeftModel
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+    set_seed,
+)
+from transformers.trainer_callback import EarlyStoppingCallback, PrinterCallback, ProgressCallback
+
+from tutelage.errors import TutelageError
+from tutelage.train import attention
+from tutelage.train.adapter_gguf import convert_adapter
+from tutelage.train.compute import Compute, measure
+from tutelage.train.config import TrainConfig
+from tutelage.train.fast import speed_up
+from tutelage.train.lora import add_lora
+from tutelage.train.rows import data_hash, load_rows
+from tutelage.train.sft import Progress, Reporter, StepTrees, TreeTrainer
+from tutelage.train.tree import Row, Tree, plan_step, plan_steps
+from tutelage.train.weights import FAMILIES
+
+RESULT = "train.json"
+CLOCK = "seconds.json"
+STARTED = "started.json"  # which data and settings the checkpoints beside it belong to
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What train.json holds."""
+
+    losses: list[float]  # by optimizer step
+    eval_losses: dict[int, float]  # by the step after which they were taken
+    rows: int
+    tokens_unrolled: int  # of the rows of all steps that were run
+    tokens_tree: int  # of the trees that were computed for them
+    gflops: float
+    dtype: str
+    seconds: float  # in all runs that it took
+    peak_rss_mb: int
+    seed: int
+    config: dict[str, Any]
+    weights: str  # the student's folder, by name
+    data_hash: str  # SHA-256 of train.parquet and validation.parquet
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def sentence(self) -> str:
+        return (
+            f"{len(self.losses)} steps in {self.seconds:.0f} s, loss {self.losses[0]:.3f} to {self.losses[-1]:.4f}; "
+            f"{self.tokens_tree:,} tokens computed for {self.tokens_unrolled:,} unrolled."
+        )
+
+
+def train(
+    build: Path,
+    weights: Path,
+    out: Path,
+    config: TrainConfig,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> TrainResult:
+    """Train adapters for the model in `weights` on `build`/train.parquet; everything is written under `out`.
+
+    `out`/adapter holds the PEFT adapter (and adapter.gguf, where the family has one), `out`/train.json the result. A
+    finished training returns at once; an interrupted one resumes from its last checkpoint, with the losses that it
+    would have had. Raises TutelageError where `out` holds a training on other data or with other settings.
+    """
+    started = time.monotonic()
+    identity: dict[str, Any] = {
+        "config": config.model_dump(mode="json"),
+        "data": data_hash(build),
+        "weights": weights.name,
+    }
+    _claim(out, identity)
+    if (out / RESULT).is_file():
+        return load_result(out)
+    rows, validation = load_rows(build / "train.parquet"), load_rows(build / "validation.parquet")
+    if not rows:
+        raise TutelageError(f"{build / 'train.parquet'} holds no rows. Collect or approve more traces, then rebuild.")
+    compute = measure()
+    set_seed(config.seed)
+    model = add_lora(load_student(weights, compute), config)
+    speed_up(model)
+    steps = StepTrees(plan_steps(rows, config.rows_per_step, config.epochs, config.seed), config.tree_tokens)
+    reporter = Reporter(on_progress)
+    trainer = _trainer(model, steps, _validation_trees(validation, config), out, config, compute, reporter)
+    checkpoint = _last_checkpoint(out / "checkpoints")
+    before = json.loads((checkpoint / CLOCK).read_text())["seconds"] if checkpoint else 0.0
+    trainer.add_callback(_Clock(started - before))
+    with reporter.catching_interrupts():
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    done = trainer.state.global_step
+    trees = [tree for i in range(done) for tree in steps[i]]
+    history = trainer.state.log_history
+    result = TrainResult(
+        losses=[entry["loss"] for entry in history if "loss" in entry],
+        eval_losses={entry["step"]: entry["eval_loss"] for entry in history if "eval_loss" in entry},
+        rows=len(rows),
+        tokens_unrolled=sum(tree.tokens_unrolled for tree in trees),
+        tokens_tree=sum(len(tree) for tree in trees),
+        gflops=compute.gflops,
+        dtype=str(compute.dtype).removeprefix("torch."),
+        seconds=round(time.monotonic() - started + before, 1),
+        peak_rss_mb=_peak_rss_mb(),
+        seed=config.seed,
+        config=identity["config"],
+        weights=weights.name,
+        data_hash=identity["data"],
+    )
+    _write_adapter(model, weights, out / "adapter")
+    _write_json(out / RESULT, result.as_dict())
+    shutil.rmtree(out / "checkpoints", ignore_errors=True)
+    return result
+
+
+def load_result(out: Path) -> TrainResult:
+    """The result of a finished training."""
+    fields = json.loads((out / RESULT).read_text())
+    return TrainResult(**{**fields, "eval_losses": {int(step): x for step, x in fields["eval_losses"].items()}})
+
+
+def load_student(weights: Path, compute: Compute) -> PreTrainedModel:
+    """The model in the folder, frozen weights in the compute type, attending over trees."""
+    if not (weights / "config.json").is_file():
+        raise TutelageError(f"{weights}: no model there. Name a Hugging Face folder with config.json.")
+    model = AutoModelForCausalLM.from_pretrained(weights, dtype=compute.dtype, attn_implementation=attention.NAME)
+    model.config.use_cache = False
+    return model.to(compute.device)
+
+
+def _claim(out: Path, identity: dict[str, Any]) -> None:
+    """Note what `out` is for, or check that it is for the same."""
+    out.mkdir(parents=True, exist_ok=True)
+    path = out / STARTED
+    if not path.is_file():
+        _write_json(path, identity)
+        return
+    other = [key for key, value in json.loads(path.read_text()).items() if identity.get(key) != value]
+    if other:
+        raise TutelageError(
+            f"{out} holds a training with other {' and '.join(other)}. Name another folder, or remove this one."
+        )
+
+
+def _validation_trees(rows: list[Row], config: TrainConfig) -> list[Tree]:
+    """Trees of the first whole traces with at most `eval_rows` rows (but of one trace at least)."""
+    if not rows or not config.eval_rows:
+        return []
+    chosen: list[Row] = []
+    for trace in dict.fromkeys(row.trace_id for row in rows):
+        of_trace = [row for row in rows if row.trace_id == trace]
+        if chosen and len(chosen) + len(of_trace) > config.eval_rows:
+            break
+        chosen += of_trace
+    return plan_step(chosen, config.tree_tokens)
+
+
+def _trainer(
+    model: torch.nn.Module,
+    steps: StepTrees,
+    validation: list[Tree],
+    out: Path,
+    config: TrainConfig,
+    compute: Compute,
+    reporter: Reporter,
+) -> TreeTrainer:
+    cuda = compute.device.type == "cuda"
+    os.environ["TENSORBOARD_LOGGING_DIR"] = str(out / "tensorboard")
+    args = TrainingArguments(
+        output_dir=str(out / "checkpoints"),
+        max_steps=len(steps),
+        per_device_train_batch_size=1,
+        learning_rate=config.learning_rate,
+        lr_scheduler_type="linear",
+        warmup_steps=max(1, round(config.warmup * len(steps))) if config.warmup else 0,
+        weight_decay=0.0,
+        max_grad_norm=config.max_grad_norm,
+        optim="adamw_bnb_8bit" if cuda and _installed("bitsandbytes") else "adamw_torch",
+        use_cpu=not cuda,
+        bf16=compute.dtype == torch.bfloat16,
+        seed=config.seed,
+        data_seed=config.seed,
+        logging_steps=1,
+        logging_nan_inf_filter=False,
+        save_strategy="steps",
+        save_steps=config.save_steps,
+        save_total_limit=2,
+        eval_strategy="steps" if validation else "no",
+        eval_steps=config.eval_steps if validation else None,
+        metric_for_best_model="eval_loss" if validation and config.patience else None,
+        greater_is_better=False,
+        report_to=list(config.log_to),
+        disable_tqdm=True,
+        dataloader_pin_memory=False,
+        remove_unused_columns=False,
+    )
+    callbacks: list[Any] = [reporter]
+    if validation and config.patience:
+        callbacks.append(EarlyStoppingCallback(config.patience))
+    trainer = TreeTrainer(model=model, args=args, steps=steps, validation=validation, callbacks=callbacks)
+    for printer in (PrinterCallback, ProgressCallback):
+        trainer.remove_callback(printer)
+    return trainer
+
+
+class _Clock(TrainerCallback):  # type: ignore[misc]
+    """Leaves the seconds so far beside each checkpoint: the last file written, so that it marks a whole one."""
+
+    def __init__(self, started: float) -> None:
+        self.started = started
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+        _write_json(folder / CLOCK, {"seconds": time.monotonic() - self.started})
+
+
+def _last_checkpoint(folder: Path) -> Path | None:
+    """The newest whole checkpoint; unfinished ones are removed."""
+    if not folder.is_dir():
+        return None
+    found = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]))
+    for path in found:
+        if not (path / CLOCK).is_file():
+            shutil.rmtree(path)
+    return next((path for path in reversed(found) if path.is_dir()), None)
+
+
+def _write_adapter(model: PeftModel, weights: Path, folder: Path) -> None:
+    """The PEFT files, the tokenizer and, where the family has one, the GGUF adapter; all or nothing."""
+    unfinished = folder.with_name(folder.name + ".part")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    model.save_pretrained(unfinished)
+    if model.config.model_type in FAMILIES:
+        convert_adapter(unfinished, weights, unfinished / "adapter.gguf")
+    if (weights / "tokenizer_config.json").is_file():
+        AutoTokenizer.from_pretrained(weights).save_pretrained(unfinished)
+    shutil.rmtree(folder, ignore_errors=True)
+    unfinished.rename(folder)
+
+
+def _write_json(path: Path, value: dict[str, Any]) -> None:
+    part = path.with_name(path.name + ".part")
+    part.write_text(json.dumps(value, indent=2))
+    part.replace(path)
+
+
+def _installed(module: str) -> bool:
+    return importlib.util.find_spec(module) is not None
+
+
+def _peak_rss_mb() -> int:
+    """The most memory that this process has held; Linux counts in KiB, macOS in bytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / (2**20 if sys.platform == "darwin" else 2**10))

@@ -1,0 +1,191 @@
+"""Token rows merged into a prefix tree, each distinct prefix once (design.md, "Computing shared prefixes once")."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tutelage.errors import TutelageError
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One training example: its tokens, and how much each of them weighs as a target."""
+
+    input_ids: Ints
+    weights: Floats  # aligned to input_ids; the first is 0, since nothing predicts it
+    trace_id: str = ""
+    step: int = 0
+
+    def __len__(self) -> int:
+        return len(self.input_ids)
+
+
+@dataclass(frozen=True)
+class Segment:
+    """An unbranched stretch of a tree, and the slices of the nodes that lead to it, root first."""
+
+    start: int
+    end: int
+    ancestors: tuple[tuple[int, int], ...]
+
+    @property
+    def keys(self) -> tuple[tuple[int, int], ...]:
+        """The slices its tokens may attend to, itself last; slices that touch are one."""
+        if self.ancestors and self.ancestors[-1][1] == self.start:
+            return (*self.ancestors[:-1], (self.ancestors[-1][0], self.end))
+        return (*self.ancestors, (self.start, self.end))
+
+
+@dataclass(frozen=True)
+class Tree:
+    """A prefix tree (or several beside each other) in depth-first order; every array has one entry a node.
+
+    Node q may attend to node k exactly if k <= q < ends[k].
+    """
+
+    tokens: Ints
+    positions: Ints  # depth, so the position id
+    parents: Ints  # -1 for a root
+    ends: Ints  # index just past the node's subtree
+    weights: Floats  # summed over the rows that contain the node; as a target, predicted at its parent
+    paths: tuple[Ints, ...]  # for each row, in the order in which the rows were given, its nodes
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    @property
+    def tokens_unrolled(self) -> int:
+        return sum(len(path) for path in self.paths)
+
+    @property
+    def total_weight(self) -> float:
+        return float(self.weights.sum(dtype=np.float64))
+
+    @cached_property
+    def targets(self) -> Ints:
+        """The nodes that are worth a logit."""
+        return np.flatnonzero(self.weights)
+
+    @cached_property
+    def segments(self) -> tuple[Segment, ...]:
+        """The unbranched stretches, in order; together they are the tree."""
+        nodes = np.arange(len(self))
+        jumps = np.flatnonzero(self.parents != nodes - 1)  # a child that does not follow its parent; a further root
+        cuts = {0, len(self), *jumps.tolist(), *(self.parents[jumps] + 1).tolist()}  # a branching ends a segment
+        bounds = sorted(cuts)
+        segments: dict[int, Segment] = {}  # by last node
+        for start, end in pairwise(bounds):
+            before = segments.get(int(self.parents[start]))
+            segments[end - 1] = Segment(start, end, before.keys if before else ())
+        return tuple(segments.values())
+
+
+def build_tree(rows: Sequence[Row]) -> Tree:
+    """Merge rows into a prefix tree.
+
+    In lexicographic order a row shares most with the one before it, so one pass over sorted rows gives depth-first
+    order. Raises TutelageError for a row that is empty or puts weight on its first token.
+    """
+    for row in rows:
+        if len(row) != len(row.weights) or len(row) == 0 or row.weights[0] != 0:
+            raise TutelageError(
+                f'Step {row.step} of trace "{row.trace_id}" is no training row: it needs tokens, one weight for each, '
+                "and none on the first. Build the dataset again."
+            )
+    order = _sorted_order(rows)
+    shared = _shared_lengths(rows, order)
+    size = sum(len(rows[i]) - common for i, common in zip(order, shared, strict=True))
+    tokens, positions, parents = (np.empty(size, np.int64) for _ in range(3))
+    ends = np.full(size, size, np.int64)
+    weights = np.zeros(size, np.float32)
+    paths: list[Ints] = [np.empty(0, np.int64)] * len(rows)
+    path, start = np.empty(0, np.int64), 0
+    for i, common in zip(order, shared, strict=True):
+        row = rows[i]
+        end = start + len(row) - common
+        ends[path[common:]] = start
+        tokens[start:end] = row.input_ids[common:]
+        positions[start:end] = np.arange(common, len(row))
+        if end > start:
+            parents[start:end] = np.arange(start - 1, end - 1)
+            parents[start] = path[common - 1] if common else -1
+        path = np.concatenate([path[:common], np.arange(start, end)])
+        weights[path] += row.weights
+        paths[i] = path
+        start = end
+    return Tree(tokens, positions, parents, ends, weights, tuple(paths))
+
+
+def tree_size(rows: Sequence[Row]) -> int:
+    """The number of distinct prefixes of the rows: the nodes of their tree."""
+    order = _sorted_order(rows)
+    return sum(len(rows[i]) - common for i, common in zip(order, _shared_lengths(rows, order), strict=True))
+
+
+def plan_step(rows: Sequence[Row], budget: int) -> list[Tree]:
+    """Cut the rows of one optimizer step into trees of at most `budget` tokens.
+
+    Traces that share much stand side by side. A trace is cut apart only where it alone is over the budget, and a row
+    that alone is over it makes a tree of its own.
+    """
+    traces: dict[str, list[Row]] = {}
+    for i in _sorted_order(rows):
+        traces.setdefault(rows[i].trace_id, []).append(rows[i])
+    pieces: list[list[Row]] = []
+    for trace in traces.values():
+        pieces.extend([trace] if tree_size(trace) <= budget else _fill([[row] for row in trace], budget))
+    return [build_tree(piece) for piece in _fill(pieces, budget)]
+
+
+def plan_steps(rows: Sequence[Row], rows_per_step: int, epochs: int, seed: int) -> list[list[Row]]:
+    """The rows of every optimizer step: whole traces, shuffled anew each epoch, until there are `rows_per_step`."""
+    traces: dict[str, list[Row]] = {}
+    for row in rows:
+        traces.setdefault(row.trace_id, []).append(row)
+    groups = list(traces.values())
+    steps: list[list[Row]] = []
+    for epoch in range(epochs):
+        step: list[Row] = []
+        for i in np.random.default_rng((seed, epoch)).permutation(len(groups)):
+            step.extend(groups[i])
+            if len(step) >= rows_per_step:
+                steps.append(step)
+                step = []
+        if step:
+            steps.append(step)
+    return steps
+
+
+def _fill(pieces: Sequence[list[Row]], budget: int) -> list[list[Row]]:
+    """Join neighbours while their tree stays within the budget."""
+    filled: list[list[Row]] = []
+    for piece in pieces:
+        if filled and tree_size(filled[-1] + piece) <= budget:
+            filled[-1] = filled[-1] + piece
+        else:
+            filled.append(piece)
+    return filled
+
+
+def _sorted_order(rows: Sequence[Row]) -> list[int]:
+    """Indices of the rows in lexicographic order of their tokens (bytes compare as big-endian numbers do)."""
+    keys = [row.input_ids.astype(">u4").tobytes() for row in rows]
+    return sorted(range(len(rows)), key=keys.__getitem__)
+
+
+def _shared_lengths(rows: Sequence[Row], order: Sequence[int]) -> list[int]:
+    """For each row in that order, how many tokens it shares with the one before it."""
+    shared = [0] if order else []
+    for before, after in pairwise(order):
+        a, b = rows[before].input_ids, rows[after].input_ids
+        length = min(len(a), len(b))
+        differ = np.flatnonzero(a[:length] != b[:length])
+        shared.append(int(differ[0]) if len(differ) else length)
+    return shared

@@ -1,0 +1,149 @@
+import json
+import os
+import signal
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from safetensors.numpy import load_file
+from train_samples import tiny, unrolled
+
+from tutelage.errors import TutelageError
+from tutelage.train.config import TrainConfig
+from tutelage.train.run import TrainResult, load_result, train
+from tutelage.train.sft import Progress
+from tutelage.train.tree import Row
+
+CONFIG = TrainConfig(
+    epochs=2, rows_per_step=8, tree_tokens=100, lora_rank=4, lora_alpha=8, save_steps=2, eval_steps=3, log_to=()
+)
+
+
+@pytest.fixture
+def build(tmp_path: Path) -> Path:
+    folder = tmp_path / "build"
+    folder.mkdir()
+    write(folder / "train.parquet", unrolled(traces=8))
+    write(folder / "validation.parquet", unrolled(traces=2, seed=7))
+    return folder
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> Path:
+    tiny("llama", "sdpa").save_pretrained(tmp_path / "weights")
+    return tmp_path / "weights"
+
+
+def write(path: Path, rows: list[Row]) -> None:
+    columns = {
+        "input_ids": pa.array([row.input_ids for row in rows], pa.list_(pa.int32())),
+        "weights": pa.array([row.weights for row in rows], pa.list_(pa.float32())),
+        "trace_id": [row.trace_id for row in rows],
+        "step": pa.array([row.step for row in rows], pa.int32()),
+    }
+    pq.write_table(pa.table(columns), path)
+
+
+def adapters(out: Path) -> dict[str, list[float]]:
+    tensors = load_file(out / "adapter" / "adapter_model.safetensors")
+    return {name: tensor.ravel().tolist() for name, tensor in tensors.items()}
+
+
+def interrupt_at(step: int) -> object:
+    def report(progress: Progress) -> None:
+        if progress.step == step:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    return report
+
+
+def test_a_training_leaves_its_adapter_its_losses_and_where_they_came_from(
+    build: Path, weights: Path, tmp_path: Path
+) -> None:
+    seen: list[Progress] = []
+    result = train(
+        build, weights, tmp_path / "out", CONFIG.model_copy(update={"log_to": ("tensorboard",)}), seen.append
+    )
+    assert len(result.losses) == 8
+    assert result.losses[-1] < result.losses[0]
+    assert sorted(result.eval_losses) == [3, 6, 8]
+    assert result.rows == 32
+    assert result.tokens_unrolled > result.tokens_tree > 0
+    assert result.gflops > 0 and result.peak_rss_mb > 0
+    assert (tmp_path / "out/adapter/adapter_config.json").is_file()
+    assert (tmp_path / "out/adapter/adapter.gguf").is_file()
+    assert list((tmp_path / "out/tensorboard").glob("events*"))
+    assert not (tmp_path / "out/checkpoints").exists()
+    assert json.loads((tmp_path / "out/train.json").read_text())["losses"] == result.losses
+    assert (seen[-1].step, seen[-1].steps) == (8, 8)
+    assert load_result(tmp_path / "out") == result
+
+
+def test_a_finished_training_returns_at_once(build: Path, weights: Path, tmp_path: Path) -> None:
+    first = train(build, weights, tmp_path / "out", CONFIG)
+
+    def never(progress: Progress) -> None:
+        raise AssertionError("trained again")
+
+    assert train(build, weights, tmp_path / "out", CONFIG, never) == first
+
+
+@pytest.mark.parametrize("step", [3, 4])
+def test_a_resumed_training_has_the_losses_of_an_uninterrupted_one(
+    build: Path, weights: Path, tmp_path: Path, step: int
+) -> None:
+    whole = train(build, weights, tmp_path / "whole", CONFIG)
+    with pytest.raises(KeyboardInterrupt):
+        train(build, weights, tmp_path / "out", CONFIG, interrupt_at(step))  # type: ignore[arg-type]
+    assert not (tmp_path / "out/train.json").exists()
+    resumed_from: list[int] = []
+    resumed = train(build, weights, tmp_path / "out", CONFIG, lambda progress: resumed_from.append(progress.step))
+    assert resumed_from[0] == step + 1
+    assert same_course(resumed, whole)
+    assert adapters(tmp_path / "out") == adapters(tmp_path / "whole")
+
+
+def test_a_torn_checkpoint_is_passed_over(build: Path, weights: Path, tmp_path: Path) -> None:
+    whole = train(build, weights, tmp_path / "whole", CONFIG)
+    with pytest.raises(KeyboardInterrupt):
+        train(build, weights, tmp_path / "out", CONFIG, interrupt_at(5))  # type: ignore[arg-type]
+    (tmp_path / "out/checkpoints/checkpoint-5/seconds.json").unlink()
+    (tmp_path / "out/checkpoints/checkpoint-5/optimizer.pt").write_bytes(b"torn")
+    assert same_course(train(build, weights, tmp_path / "out", CONFIG), whole)
+
+
+def test_the_seed_fixes_the_run(build: Path, weights: Path, tmp_path: Path) -> None:
+    first = train(build, weights, tmp_path / "1", CONFIG)
+    again = train(build, weights, tmp_path / "2", CONFIG)
+    other = train(build, weights, tmp_path / "3", CONFIG.model_copy(update={"seed": 5}))
+    assert same_course(first, again)
+    assert other.losses != first.losses
+
+
+def test_the_size_of_a_microbatch_changes_no_loss(build: Path, weights: Path, tmp_path: Path) -> None:
+    small = train(build, weights, tmp_path / "1", CONFIG)
+    large = train(build, weights, tmp_path / "2", CONFIG.model_copy(update={"tree_tokens": 2000}))
+    assert large.tokens_tree < small.tokens_tree
+    assert large.losses == pytest.approx(small.losses, rel=1e-4)
+
+
+def test_a_folder_with_another_training_is_left_alone(build: Path, weights: Path, tmp_path: Path) -> None:
+    train(build, weights, tmp_path / "out", CONFIG)
+    with pytest.raises(TutelageError, match="other config"):
+        train(build, weights, tmp_path / "out", CONFIG.model_copy(update={"epochs": 3}))
+
+
+def test_no_rows_and_no_build_are_said_plainly(weights: Path, tmp_path: Path) -> None:
+    with pytest.raises(TutelageError, match="Build the dataset first"):
+        train(tmp_path / "nowhere", weights, tmp_path / "out", CONFIG)
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    for name in ("train", "validation"):
+        write(empty / f"{name}.parquet", [])
+    with pytest.raises(TutelageError, match="holds no rows"):
+        train(empty, weights, tmp_path / "out2", CONFIG)
+
+
+def same_course(one: TrainResult, other: TrainResult) -> bool:
+    return (one.losses, one.eval_losses, one.tokens_tree) == (other.losses, other.eval_losses, other.tokens_tree)

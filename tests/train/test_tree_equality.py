@@ -1,0 +1,132 @@
+"""The tree's loss and gradients are those of the separate rows, run through untouched Transformers and PEFT code."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from peft import PeftModel
+from train_samples import tiny, unrolled, with_random_lora
+
+from tutelage.errors import TutelageError
+from tutelage.train import attention
+from tutelage.train.fast import speed_up
+from tutelage.train.loss import target_logprobs, tree_logprobs
+from tutelage.train.tree import Row, Tree, build_tree, plan_step
+
+TOLERANCE = 1e-4  # of each tensor's norm
+
+
+def row_by_row(model: PeftModel, rows: list[Row]) -> tuple[float, dict[str, torch.Tensor]]:
+    """Loss and gradients of the plain way: each row alone, SDPA, all logits."""
+    model.zero_grad()
+    total = sum(float(row.weights.sum()) for row in rows)
+    loss = 0.0
+    for row in rows:
+        ids = torch.from_numpy(row.input_ids)[None]
+        logprobs = model(input_ids=ids, use_cache=False).logits[0, :-1].log_softmax(-1)
+        chosen = logprobs.gather(1, ids[0, 1:, None])[:, 0]
+        part = -(chosen * torch.from_numpy(row.weights[1:])).sum() / total
+        part.backward()
+        loss += part.item()
+    return loss, gradients(model)
+
+
+def by_tree(model: PeftModel, trees: list[Tree]) -> tuple[float, dict[str, torch.Tensor]]:
+    model.zero_grad()
+    total = sum(tree.total_weight for tree in trees)
+    loss = 0.0
+    for tree in trees:
+        weights = torch.from_numpy(tree.weights[tree.targets])
+        part = -(tree_logprobs(model.get_base_model(), tree) * weights).sum() / total
+        part.backward()
+        loss += part.item()
+    return loss, gradients(model)
+
+
+def gradients(model: PeftModel) -> dict[str, torch.Tensor]:
+    return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+
+
+def assert_equal(ours: tuple[float, dict[str, torch.Tensor]], theirs: tuple[float, dict[str, torch.Tensor]]) -> None:
+    assert ours[0] == pytest.approx(theirs[0], rel=TOLERANCE)
+    assert ours[1].keys() == theirs[1].keys()
+    assert all("lora_" in name for name in ours[1])
+    for name, grad in theirs[1].items():
+        assert grad.norm() > 0, name
+        assert (ours[1][name] - grad).norm() <= TOLERANCE * grad.norm(), name
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(seed=st.integers(0, 1000), traces=st.integers(1, 4), steps=st.integers(1, 4), shared=st.integers(1, 40))
+def test_the_trees_loss_and_gradients_are_those_of_the_rows(
+    family: str, seed: int, traces: int, steps: int, shared: int
+) -> None:
+    rows = unrolled(traces, seed, shared, steps)
+    plain, trees = with_random_lora(tiny(family, "sdpa")), with_random_lora(tiny(family))
+    speed_up(trees)
+    assert_equal(by_tree(trees, [build_tree(rows)]), row_by_row(plain, rows))
+
+
+def test_they_are_however_the_step_is_cut_into_trees(family: str) -> None:
+    rows = unrolled(traces=4)
+    plain, trees = with_random_lora(tiny(family, "sdpa")), with_random_lora(tiny(family))
+    pieces = plan_step(rows, budget=90)
+    assert len(pieces) > 2
+    assert_equal(by_tree(trees, pieces), row_by_row(plain, rows))
+
+
+def test_they_are_where_segments_are_longer_than_a_piece(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attention, "QUERIES", 7)
+    rows = unrolled(traces=3, part=20)
+    plain, trees = with_random_lora(tiny(family, "sdpa")), with_random_lora(tiny(family))
+    assert_equal(by_tree(trees, [build_tree(rows)]), row_by_row(plain, rows))
+
+
+def test_the_leaner_modules_change_nothing(family: str) -> None:
+    rows = unrolled(traces=2)
+    plain, fast = with_random_lora(tiny(family)), with_random_lora(tiny(family))
+    speed_up(fast)
+    assert_equal(by_tree(fast, [build_tree(rows)]), by_tree(plain, [build_tree(rows)]))
+    with fast.disable_adapter(), plain.disable_adapter(), torch.no_grad():
+        ours, theirs = (tree_logprobs(model.get_base_model(), build_tree(rows)) for model in (fast, plain))
+    torch.testing.assert_close(ours, theirs)
+
+
+def test_target_logprobs_are_those_of_all_logits() -> None:
+    torch.manual_seed(0)
+    hidden, weight = torch.randn(700, 8, requires_grad=True), torch.randn(50, 8)
+    tokens, upper = torch.randint(0, 50, (700,)), torch.randn(700)
+    ours = target_logprobs(hidden, weight, tokens)
+    (ours * upper).sum().backward()
+    grad, hidden.grad = hidden.grad, None
+    theirs = (hidden @ weight.T).log_softmax(-1).gather(1, tokens[:, None])[:, 0]
+    (theirs * upper).sum().backward()
+    torch.testing.assert_close(ours, theirs)
+    torch.testing.assert_close(grad, hidden.grad)
+
+
+def test_a_model_with_a_sliding_window_is_refused() -> None:
+    q = torch.randn(1, 2, 3, 4)
+    with pytest.raises(TutelageError, match="sliding_window"):
+        attention.tree_attention(torch.nn.Identity(), q, q, q, None, tree_pieces=((0, 3, ((0, 3),)),), sliding_window=2)
+
+
+@pytest.mark.slow
+def test_they_are_on_the_real_student(student: Path) -> None:
+    from transformers import AutoModelForCausalLM
+
+    rows = unrolled(traces=2, shared=60, part=12, vocabulary=49_000)
+    models = []
+    for name in ("sdpa", attention.NAME):
+        loaded = AutoModelForCausalLM.from_pretrained(student, dtype=torch.float32, attn_implementation=name)
+        models.append(with_random_lora(loaded, rank=16))
+    speed_up(models[1])
+    assert_equal(by_tree(models[1], [build_tree(rows)]), row_by_row(models[0], rows))
+
+
+def test_nested_rows_are_one_path() -> None:
+    rows = [Row(np.arange(n) % 60 + 3, np.float32(np.arange(n) >= n - 4), "t", n) for n in (10, 20, 30)]
+    assert len(build_tree(rows).segments) == 1
