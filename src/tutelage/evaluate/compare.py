@@ -1,0 +1,277 @@
+"""Run the held-out tasks with the untouched and with the trained student, and write evaluation.json."""
+
+import asyncio
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, ExitStack
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import make_url
+
+import tutelage
+from tutelage.agent.pool import Job, run_tasks
+from tutelage.endpoint.client import ChatEndpoint
+from tutelage.endpoint.embedded import EmbeddedEndpoint
+from tutelage.endpoint.services import services_named_in, start_services
+from tutelage.errors import TutelageError
+from tutelage.evaluate.evaluation import Evaluation, Provenance, TaskName, Variant, compare, variant
+from tutelage.evaluate.provenance import checkout_commit, file_sha256, fingerprint, shared_tasks, tasks_sha256
+from tutelage.project import Project, Sampling, Student, Teacher, expand
+from tutelage.render.student import embedded_gguf, load_template
+from tutelage.store import TraceStore
+from tutelage.trace import Task, now
+
+ADAPTER_MODEL = "student"  # the adapter's name at an endpoint of the user's (vLLM: --lora-modules student=…)
+BLOCK = 20  # tasks; the last rollouts of a block leave slots idle, so that small blocks cost time
+
+
+@dataclass(frozen=True)
+class Contender:
+    """One variant: which endpoint and model answer, and the run that keeps its rollouts."""
+
+    name: str
+    model: str  # as reports and traces name it
+    run: str
+    asked: str  # the model's name at the endpoint
+    url: str | None  # None: the embedded endpoint
+    sampling: Sampling
+    extra: dict[str, Any]  # of each request
+    concurrency: int
+    key: str | None = None
+
+
+def evaluate(
+    project: Project,
+    store: TraceStore,
+    *,
+    adapter: Path,
+    out: Path,
+    limit: int | None = None,
+    with_teacher: bool = False,
+    teacher_url: str | None = None,
+    teacher_model: str | None = None,
+    block: int = BLOCK,
+    on_progress: Callable[[int, int, str], None] | None = None,
+) -> Evaluation:
+    """Before, after and, if asked for, the teacher on the same held-out tasks; writes `out`/evaluation.json.
+
+    `adapter` is the folder with adapter.gguf. One embedded endpoint serves both variants; the adapter is switched by
+    request, and the variants take turns every `block` tasks. With `student.url` set they are two models of that
+    endpoint. Finished rollouts are kept in the store and not repeated. `on_progress` is given rollouts done, rollouts
+    in all, and the variant's name.
+    """
+    started = time.monotonic()
+    if project.settings.tasks.verifier is None:
+        raise TutelageError("tutelage.toml names no verifier under [tasks]: without one nothing says what is solved.")
+    tasks = project.tasks("evaluate")[:limit]
+    student = project.settings.student
+    name = fingerprint(project, tasks, [_adapter_sha256(student, adapter), _student_sha256(student)])
+    contenders = _students(student, name, adapter)
+    if with_teacher:
+        contenders.append(_teacher(project, tasks, teacher_url, teacher_model))
+    progress = _Progress(store, tasks, contenders, on_progress)
+    if progress.done < progress.total:
+        _run(project, store, adapter, tasks, contenders, block, progress)
+    evaluation = Evaluation(
+        project=project.settings.name,
+        tasks=tuple(TaskName(id=task.id, kind=task.kind) for task in tasks),
+        variants={contender.name: _variant(store, contender, tasks) for contender in contenders},
+        comparisons=(),
+        provenance=_provenance(project, tasks, adapter, name, block),
+        seconds=round(time.monotonic() - started, 2),
+    )
+    found = evaluation.variants
+    pairs = [(found["before"], found["after"])] + ([(found["after"], found["teacher"])] if with_teacher else [])
+    evaluation = evaluation.model_copy(update={"comparisons": tuple(compare(*pair) for pair in pairs)})
+    evaluation.write(out)
+    return evaluation
+
+
+def _students(student: Student, name: str, adapter: Path) -> list[Contender]:
+    def contender(variant: str, model: str, asked: str, extra: dict[str, Any]) -> Contender:
+        run = f"evaluate-{name}-{variant}"
+        return Contender(variant, model, run, asked, student.url, student.sampling, extra, student.parallel)
+
+    trained = f"{student.model} + {adapter.parent.name}/{adapter.name}"
+    if student.url:
+        return [contender("before", student.model, student.model, {}), contender("after", trained, ADAPTER_MODEL, {})]
+    return [
+        contender("before", student.model, student.model, {"lora": [{"id": 0, "scale": 0.0}]}),
+        contender("after", trained, student.model, {"lora": [{"id": 0, "scale": 1.0}]}),
+    ]
+
+
+def _teacher(project: Project, tasks: Sequence[Task], url: str | None, model: str | None) -> Contender:
+    """The teacher's rollouts hang on neither student nor adapter: another adapter repeats none of them."""
+    teacher = project.settings.teacher
+    if not (url and model) and (teacher is None or url):
+        raise TutelageError("Name the teacher: [teacher] in tutelage.toml, or --teacher-url and --teacher-model both.")
+    teacher = teacher or Teacher(url=url or "", model=model or "")
+    url, model = url or teacher.url, model or teacher.model
+    name = fingerprint(project, tasks, [url, model, teacher.sampling.model_dump_json()])
+    return Contender(
+        "teacher",
+        model,
+        f"evaluate-{name}-teacher",
+        model,
+        url,
+        teacher.sampling,
+        {},
+        project.settings.collect.concurrency,
+        os.environ.get(teacher.api_key_env),
+    )
+
+
+def _run(
+    project: Project,
+    store: TraceStore,
+    adapter: Path,
+    tasks: Sequence[Task],
+    contenders: Sequence[Contender],
+    block: int,
+    progress: "_Progress",
+) -> None:
+    """Start what the rollouts need, run those that are left, stop it all again."""
+    student, teacher = project.settings.student, project.settings.teacher
+    urls = [contender.url or "" for contender in contenders]
+    idle = services_named_in(teacher.url, project) - services_named_in(" ".join(urls), project) if teacher else set()
+    with ExitStack() as stack:
+        worlds = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tutelage-worlds-")))
+        values = stack.enter_context(start_services(project, worlds, skip=idle))
+        embedded = None if student.url else stack.enter_context(_embedded(project, adapter))
+
+        async def run() -> None:
+            async with AsyncExitStack() as opened:
+                endpoints = {
+                    contender.name: await opened.enter_async_context(_client(project, contender, embedded, values))
+                    for contender in contenders
+                }
+                for contender, part in _turns(contenders, tasks, block):
+                    await run_tasks(
+                        [Job(task) for task in part],
+                        project=project,
+                        store=store,
+                        endpoint=endpoints[contender.name],
+                        run=contender.run,
+                        worlds_root=worlds,
+                        values=values,
+                        concurrency=contender.concurrency,
+                        model=contender.model,
+                        system_prompt=project.system_prompt(),
+                        on_finished=partial(progress.advance, contender.name),
+                    )
+
+        asyncio.run(run())
+
+
+def _embedded(project: Project, adapter: Path) -> EmbeddedEndpoint:
+    student = project.settings.student
+    return EmbeddedEndpoint(
+        embedded_gguf(),
+        load_template(student.template, project.folder),
+        adapter=adapter / "adapter.gguf",
+        context=student.context,
+        parallel=student.parallel,
+    )
+
+
+def _client(
+    project: Project, contender: Contender, embedded: EmbeddedEndpoint | None, values: Mapping[str, str]
+) -> ChatEndpoint:
+    if contender.url:
+        url = expand(contender.url, values, f"{project.folder}/tutelage.toml: url")
+    else:
+        assert embedded
+        url = embedded.url
+    seconds = project.settings.rollout.request_seconds
+    return ChatEndpoint(url, contender.asked, contender.key, contender.sampling, seconds, contender.extra)
+
+
+def _turns(
+    contenders: Sequence[Contender], tasks: Sequence[Task], block: int
+) -> Iterator[tuple[Contender, Sequence[Task]]]:
+    """The students take turns by blocks, who begins too; the teacher, elsewhere anyway, comes last."""
+    students = [contender for contender in contenders if contender.name != "teacher"]
+    for number, first in enumerate(range(0, len(tasks), block)):
+        for contender in students[:: 1 if number % 2 == 0 else -1]:
+            yield contender, tasks[first : first + block]
+    for contender in contenders:
+        if contender.name == "teacher":
+            yield contender, tasks
+
+
+class _Progress:
+    """How many rollouts are done, of how many."""
+
+    def __init__(
+        self,
+        store: TraceStore,
+        tasks: Sequence[Task],
+        contenders: Sequence[Contender],
+        on_progress: Callable[[int, int, str], None] | None,
+    ) -> None:
+        ids = {task.id for task in tasks}
+        self.total = len(tasks) * len(contenders)
+        self.done = sum(len(ids & {id for id, _ in store.finished(contender.run)}) for contender in contenders)
+        self._on_progress = on_progress
+
+    def advance(self, name: str, _finished: object = None) -> None:
+        self.done += 1
+        if self._on_progress:
+            self._on_progress(self.done, self.total, name)
+
+
+def _variant(store: TraceStore, contender: Contender, tasks: Sequence[Task]) -> Variant:
+    """The outcomes in the order of the tasks, from the traces as they were recorded."""
+    ids = {summary.task_id: summary.id for summary in store.summaries(run=contender.run) if summary.finished}
+    return variant(contender.name, contender.model, contender.run, [store.load(ids[task.id], 0) for task in tasks])
+
+
+def _provenance(project: Project, tasks: Sequence[Task], adapter: Path, name: str, block: int) -> Provenance:
+    settings = project.settings
+    return Provenance(
+        created=now(),
+        version=tutelage.__version__,
+        commit=checkout_commit(),
+        seed=settings.seed,
+        student=settings.student.model,
+        student_sha256=_student_sha256(settings.student),
+        adapter=_relative(adapter, project),
+        adapter_sha256=_adapter_sha256(settings.student, adapter),
+        tasks_file=str(settings.tasks.evaluate),
+        tasks_sha256=tasks_sha256(tasks),
+        shared_tasks=shared_tasks(project, tasks),
+        fingerprint=name,
+        template=settings.student.template,
+        sampling=settings.student.sampling.model_dump(mode="json"),
+        limits=settings.rollout.model_dump(mode="json"),
+        block=block,
+        store=_without_password(settings.store),
+    )
+
+
+def _adapter_sha256(student: Student, adapter: Path) -> str | None:
+    """None for a student that an endpoint of the user's serves: the adapter lies there."""
+    if student.url:
+        return None
+    file = adapter / "adapter.gguf"
+    if not file.is_file():
+        raise TutelageError(f"{file} was not found. Run `tutelage train` first.")
+    return file_sha256(file)
+
+
+def _student_sha256(student: Student) -> str | None:
+    return None if student.url else file_sha256(embedded_gguf())
+
+
+def _without_password(store: str) -> str:
+    return make_url(store).render_as_string(hide_password=True) if "://" in store else store
+
+
+def _relative(path: Path, project: Project) -> str:
+    return str(path.relative_to(project.folder)) if path.is_relative_to(project.folder) else str(path)

@@ -1,0 +1,43 @@
+import json
+from pathlib import Path
+
+from tutelage.evaluate.provenance import checkout_commit, fingerprint, shared_tasks
+from tutelage.project import Project, Settings
+from tutelage.trace import Task
+
+
+def project(folder: Path, **settings: object) -> Project:
+    return Project(folder, Settings.model_validate(settings))
+
+
+def write(path: Path, tasks: list[Task]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(task.model_dump_json() + "\n" for task in tasks))
+
+
+def test_shared_tasks_are_counted_by_name_and_by_content(tmp_path: Path) -> None:
+    write(tmp_path / "tasks" / "train.jsonl", [Task(id="a", turns=("1?",)), Task(id="b", turns=("2?",))])
+    held_out = [Task(id="x", turns=("2?",)), Task(id="a", turns=("3?",)), Task(id="y", turns=("4?",))]
+    assert shared_tasks(project(tmp_path), held_out) == 2
+    assert shared_tasks(project(tmp_path), held_out[2:]) == 0
+
+
+def test_whatever_the_figures_hang_on_names_another_run(tmp_path: Path) -> None:
+    tasks = [Task(id="a", turns=("1?",))]
+    first = fingerprint(project(tmp_path), tasks, ["adapter"])
+    assert fingerprint(project(tmp_path), tasks, ["adapter"]) == first
+    others = {
+        fingerprint(project(tmp_path), tasks, ["other"]),
+        fingerprint(project(tmp_path), [Task(id="a", turns=("2?",))], ["adapter"]),
+        fingerprint(project(tmp_path, system_prompt="Be kind."), tasks, ["adapter"]),
+        fingerprint(project(tmp_path, rollout={"max_steps": 3}), tasks, ["adapter"]),
+        fingerprint(project(tmp_path, student={"sampling": {"temperature": 0.5}}), tasks, ["adapter"]),
+    }
+    (tmp_path / "mcp.json").write_text(json.dumps({"mcpServers": {}}))
+    others.add(fingerprint(project(tmp_path), tasks, ["adapter"]))
+    assert len(others | {first}) == 7
+
+
+def test_a_checkout_names_its_commit() -> None:
+    commit = checkout_commit()
+    assert commit is None or len(commit.rstrip("+")) == 40
