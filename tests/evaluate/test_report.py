@@ -105,4 +105,9 @@ def test_the_stages_records_give_curves_and_facts(project: Project, store: Trace
     assert "Evaluation loss from 0.127 at step 20" in made.plots["loss"].description
     assert dict(made.stages) == {"train": 302.5, "evaluate": 151.0}
     html = page_text(made)
-    assert "4.9 times fewer" in html and "121212" in html and str(training / "train.json") in html
+    assert (
+        "4.9 times fewer" in html
+        and "121212" in html
+        and "training/train.json, seed 0" in html
+        and str(tmp_path) not in html
+    )

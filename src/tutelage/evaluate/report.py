@@ -122,7 +122,7 @@ def gather(
         training=tuple(_training_facts(train, build)),
         examples=tuple(examples(evaluation, store)),
         stages=tuple((stages or _recorded_seconds(project, evaluation, train)).items()),
-        sources=tuple(_sources(evaluation, train_folder, train, build_folder, build)),
+        sources=tuple(_sources(project, evaluation, train_folder, train, build_folder, build)),
     )
 
 
@@ -256,6 +256,7 @@ def _training_facts(train: Mapping[str, Any], build: Mapping[str, Any]) -> list[
 
 
 def _sources(
+    project: Project,
     evaluation: Evaluation,
     train_folder: Path | None,
     train: Mapping[str, Any],
@@ -276,8 +277,13 @@ def _sources(
         Source("Traces", f"{origin.store}, runs " + ", ".join(variant.run for variant in evaluation.variants.values())),
     ]
     if build_folder and build:
-        found.append(Source("Training data", str(build_folder / "build.json")))
+        found.append(Source("Training data", _relative(build_folder / "build.json", project)))
     if train_folder and train:
         data = f"seed {train['seed']}, data sha256 {train['data_hash']}"
-        found.append(Source("Training", f"{train_folder / 'train.json'}, {data}"))
+        found.append(Source("Training", f"{_relative(train_folder / 'train.json', project)}, {data}"))
     return found
+
+
+def _relative(path: Path, project: Project) -> str:
+    """Without the folders above the project: a page is shown to others."""
+    return str(path.relative_to(project.folder)) if path.is_relative_to(project.folder) else str(path)
