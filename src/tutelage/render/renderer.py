@@ -76,7 +76,7 @@ class Renderer:
         answer = messages[-1]
         if answer.role != "assistant":
             raise CannotExpress("the last message is not the assistant's")
-        _check_answer(answer)
+        _check_answer(answer, tools)
         learnt = engine_message(_as_emitted(answer), self.engine, reasoning=self.thinking, exact=True)
         full = self._render([*self._history(messages[:-1]), learnt], tools, add_generation_prompt=False)
         if not full.startswith(prompt):
@@ -111,7 +111,7 @@ def _as_emitted(answer: Message) -> Message:
     return answer
 
 
-def _check_answer(answer: Message) -> None:
+def _check_answer(answer: Message, tools: Sequence[Tool]) -> None:
     """Refuse what the engine's parser would read otherwise than it was meant."""
     if "</think>" in (answer.reasoning_content or "") or "</think>" in (answer.content or ""):
         raise CannotExpress("the answer's text holds </think>, which ends the reasoning")
@@ -119,6 +119,9 @@ def _check_answer(answer: Message) -> None:
         raise CannotExpress("the answer's text holds <tool_call>: it is a call that was not parsed")
     if not (answer.content or "").strip() and not answer.tool_calls:
         raise CannotExpress("the answer is empty")
+    offered = {tool.name for tool in tools}
     for call in answer.tool_calls:
+        if call.name not in offered:
+            raise CannotExpress("a call of a tool that is not offered", call.name)
         if call.arguments and not call.arguments.lstrip().startswith("{"):
             raise CannotExpress("arguments that are no JSON object", f"{call.name}: {call.arguments[:80]!r}")
