@@ -1,19 +1,17 @@
 """Invariant 1: rows are what the serving engine itself renders and parses; the engine is the judge."""
 
 import json
-from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from judge import Judge, JudgeRefuses
+from judge import END_OF_TURN, Judge, JudgeRefuses, check_parsed_back
 from random_chats import PIECES, Chat, chats, plain_texts, texts
 
 from tutelage.render.engine import CannotExpress
 from tutelage.render.renderer import Renderer
 from tutelage.trace import Message, Tool, ToolCall
 
-END_OF_TURN = "<|im_end|>"
 random_test = settings(
     deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
 )
@@ -126,39 +124,3 @@ def test_what_the_model_itself_wrote_is_what_its_row_teaches(judge: Judge, rende
     assert response["usage"]["prompt_tokens"] == row.prompt_length
     taught = renderer.tokenizer.decode(row.input_ids[row.prompt_length :])
     assert taught.removesuffix(END_OF_TURN) == written.removesuffix(END_OF_TURN)
-
-
-def check_parsed_back(judge: Judge, renderer: Renderer, messages: tuple[Message, ...], tools: tuple[Tool, ...]) -> None:
-    """Put the row's own text in the model's mouth, let it end there, and have the engine parse it.
-
-    The engine says what prompt it made of this: prompt and completion of the row, to the token.
-    """
-    row = renderer.row(messages, tools)
-    completion = renderer.tokenizer.decode(row.input_ids[row.prompt_length :])
-    assert completion.endswith(END_OF_TURN)
-    text = completion.removesuffix(END_OF_TURN)
-    definitions = [json.loads(tool.definition) for tool in tools]
-    sent = [message.to_openai(reasoning=renderer.thinking) for message in messages[:-1]]
-    more: dict[str, Any] = {"chat_template_kwargs": {"enable_thinking": renderer.thinking}}
-    assert renderer.tokenizer.encode(judge.prompt(sent, definitions, **more)) == row.input_ids[: row.prompt_length]
-    spoken = {"role": "assistant", "content": text}
-    if renderer.thinking:
-        thought, _, rest = text.removeprefix("<think>\n").partition("\n</think>\n\n")
-        spoken = {"role": "assistant", "reasoning_content": thought, "content": rest}
-    (end,) = renderer.tokenizer.encode(END_OF_TURN)
-    response = judge.complete([*sent, spoken], definitions, max_tokens=3, logit_bias=[[end, 1e6]], **more)
-    prompt = renderer.tokenizer.decode(row.input_ids).removesuffix(END_OF_TURN)
-    assert response["__verbose"]["prompt"] == prompt
-    assert response["__verbose"]["content"].strip() in ("", text.strip())  # nothing was added to the row's own text
-    assert_same(Message.from_openai(response["choices"][0]["message"]), messages[-1], renderer.thinking)
-
-
-def assert_same(parsed: Message, message: Message, thinking: bool) -> None:
-    """Equal but for newlines around reasoning and content, which the template sets or takes."""
-    assert (parsed.content or "").strip("\n") == (message.content or "").strip("\n")
-    if thinking:
-        assert (parsed.reasoning_content or "").strip("\n") == (message.reasoning_content or "").strip("\n")
-    assert [call.name for call in parsed.tool_calls] == [call.name for call in message.tool_calls]
-    assert [json.loads(call.arguments) for call in parsed.tool_calls] == [
-        json.loads(call.arguments) for call in message.tool_calls
-    ]
