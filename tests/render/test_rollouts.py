@@ -1,6 +1,5 @@
 """Invariant 1 on real rollouts: collected through the agent, the shop's MCP server and real endpoints."""
 
-
 import pytest
 from judge import Judge, check_parsed_back
 
