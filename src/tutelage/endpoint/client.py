@@ -151,7 +151,7 @@ class ChatEndpoint:
         text = self._quote(_detail(error))
         if _is_context_error(error, text):
             return ContextExceeded(f"The prompt is longer than the context of {self.url}: {text}")
-        if status == 500 and "pars" in text.lower():
+        if status == 500 and _is_parser_error(text):
             return InvalidOutput(f"{self.url} could not parse the model's output: {text}")
         if status in (401, 403):
             return EndpointUnreachable(f"The endpoint {self.url} refuses the key ({status}): {text}. Check the key.")
@@ -167,6 +167,11 @@ class ChatEndpoint:
         if self._key:
             text = text.replace(self._key, "…")
         return " ".join(text.split())[:QUOTED_CHARACTERS]
+
+
+def _is_parser_error(text: str) -> bool:
+    """llama.cpp's words for output of the model's that its tool-call parser refuses."""
+    return "pars" in text.lower() or "does not match the expected" in text
 
 
 def _worth_a_retry(error: openai.APIError) -> bool:
