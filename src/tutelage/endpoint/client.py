@@ -5,6 +5,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlsplit
 
 import openai
 
@@ -14,7 +15,9 @@ from tutelage.trace import Message, Tool, ToolCall
 
 RETRIES = 2  # of requests that never reached a model: connection refused, 429, 5xx (waits 0.5 s, then 1 s)
 NO_KEY = "none"  # the client insists on a key; servers without one ignore it
+BUSY = (429, 502, 503, 504)  # of a server or of the proxy before it
 QUOTED_CHARACTERS = 400
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 class EndpointError(TutelageError):
@@ -63,8 +66,13 @@ class ChatEndpoint:
         self.sampling = sampling or Sampling()
         self._extra = {**self.sampling.extra, **(extra or {})}
         self._key = api_key
+        local = urlsplit(url).hostname in LOOPBACK  # a proxy is not asked for this machine's own addresses
         self._client = openai.AsyncOpenAI(
-            base_url=url, api_key=api_key or NO_KEY, timeout=request_seconds, max_retries=0
+            base_url=url,
+            api_key=api_key or NO_KEY,
+            timeout=request_seconds,
+            max_retries=0,
+            http_client=openai.DefaultAsyncHttpxClient(trust_env=False) if local else None,
         )
         self._request_seconds = request_seconds
 
@@ -155,6 +163,11 @@ class ChatEndpoint:
             return InvalidOutput(f"{self.url} could not parse the model's output: {text}")
         if status in (401, 403):
             return EndpointUnreachable(f"The endpoint {self.url} refuses the key ({status}): {text}. Check the key.")
+        if status in BUSY:
+            return EndpointUnreachable(
+                f"The endpoint {self.url} is overloaded or down ({status}): {text}. Run again once it answers; "
+                "a lower [collect] concurrency may help."
+            )
         if status == 404:
             return EndpointUnreachable(
                 f'The endpoint {self.url} does not know the path or the model "{self.model}" (404): {text}. '
@@ -179,7 +192,7 @@ def _worth_a_retry(error: openai.APIError) -> bool:
     if isinstance(error, openai.APITimeoutError):
         return False
     if isinstance(error, openai.APIStatusError):
-        return error.status_code in (408, 409, 429, 502, 503, 504)
+        return error.status_code in BUSY
     return isinstance(error, openai.APIConnectionError)
 
 

@@ -53,9 +53,6 @@ def _parameters(settings: EmbeddedSettings):  # type: ignore[no-untyped-def]  # 
         adapter = xllamacpp.CommonAdapterLoraInfo()
         adapter.path, adapter.scale = str(settings.adapter), 1.0
         params.lora_adapters = [adapter]
-    if overrides := os.environ.get("TUTELAGE_LLAMA_OVERRIDES"):
-        for key, value in json.loads(overrides).items():
-            setattr(params, key, value)
     return params
 
 

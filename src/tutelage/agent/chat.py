@@ -1,0 +1,117 @@
+"""The interactive agent: a person takes the place of the task, and is asked before each tool call."""
+
+import asyncio
+import signal
+import tempfile
+import uuid
+from collections.abc import AsyncIterator, Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, TypeVar
+
+from tutelage.agent.rollout import OnMessage, Rollout, RolloutEnd
+from tutelage.agent.servers import connect_servers
+from tutelage.endpoint.client import ChatEndpoint
+from tutelage.endpoint.services import start_services
+from tutelage.errors import TutelageError
+from tutelage.project import Project
+from tutelage.store import TraceStore
+from tutelage.trace import Task, ToolCall
+from tutelage.world import open_world
+
+RUN = "chat"
+PATIENCE_SECONDS = 86_400.0  # a person may think between two turns
+Read = Callable[[], str | None]  # the next line of the user's; None: they are done
+Confirm = Callable[[ToolCall], bool]
+Answer = TypeVar("Answer")
+
+
+def run_chat(
+    project: Project,
+    store: TraceStore,
+    *,
+    endpoint: Callable[[dict[str, str]], ChatEndpoint],
+    read: Read,
+    on_message: OnMessage,
+    confirm: Confirm | None = None,
+    system_prompt_file: Path | None = None,
+    task_id: str | None = None,
+    skip_services: set[str] | None = None,
+) -> RolloutEnd | None:
+    """Talk to the model at `endpoint` (made once the services' ports are known) with the project's tools.
+
+    `on_message` gets each message as it is recorded; `confirm` is asked before each call (None: all are allowed).
+    Where the project prepares worlds, the chat gets that of the task `task_id`, or of the first held-out task. The
+    trace goes to the store under the run "chat". None where the user left without a word.
+    """
+    first = _without_asyncio(read)
+    if first is None:
+        return None
+    task = Task(id=f"chat-{uuid.uuid4().hex[:8]}", turns=(first,), kind="chat")
+    with ExitStack() as stack:
+        worlds = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tutelage-worlds-")))
+        values = stack.enter_context(start_services(project, worlds, skip=skip_services or set()))
+        world_task = _world_task(project, task_id) or task
+        world = stack.enter_context(open_world(world_task, worlds, project.prepare))
+
+        async def talk() -> RolloutEnd:
+            limits = project.settings.rollout.model_copy(update={"max_seconds": PATIENCE_SECONDS, "max_steps": 10_000})
+            servers = connect_servers(project.mcp_servers(values), world, tool_seconds=limits.tool_seconds)
+            async with endpoint(values) as asked, servers as connected:
+                recording = store.begin(
+                    run=RUN,
+                    task=task,
+                    attempt=0,
+                    model=asked.model,
+                    tools=connected.tools,
+                    metadata={"world_of": world_task.id} if world_task is not task else {},
+                )
+                rollout = Rollout(asked, connected, recording, limits, ask=_ask(confirm), on_message=on_message)
+                end = await rollout.run(_turns(first, read), project.system_prompt(system_prompt_file))
+                recording.finish(end.stop_reason)
+                return end
+
+        return asyncio.run(talk())
+
+
+def _world_task(project: Project, task_id: str | None) -> Task | None:
+    """The task whose world the chat takes place in; None where worlds need no preparing."""
+    if task_id is None:
+        return project.tasks("evaluate")[0] if project.prepare else None
+    for split in ("evaluate", "train"):
+        for task in project.tasks(split):
+            if task.id == task_id:
+                return task
+    raise TutelageError(f'There is no task "{task_id}" in {project.folder}. Its task files hold the ids.')
+
+
+async def _turns(first: str, read: Read) -> AsyncIterator[str]:
+    line: str | None = first
+    while line is not None:
+        if line.strip():
+            yield line
+        line = _without_asyncio(read)
+
+
+def _ask(confirm: Confirm | None) -> Callable[[ToolCall], Any] | None:
+    if confirm is None:
+        return None
+
+    async def ask(call: ToolCall) -> bool:
+        return bool(_without_asyncio(lambda: confirm(call)))
+
+    return ask
+
+
+def _without_asyncio(read: Callable[[], Answer]) -> Answer | None:
+    """Run what waits for a person in this thread: Ctrl-C then ends the waiting, which asyncio's handler would not.
+
+    Nothing else happens in the event loop meanwhile. End of input and Ctrl-C are None.
+    """
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        return read()
+    except (EOFError, KeyboardInterrupt):
+        return None
+    finally:
+        signal.signal(signal.SIGINT, handler)
