@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress
 
+    from tutelage.endpoint.embedded import EmbeddedEndpoint
     from tutelage.project import Project
     from tutelage.store import TraceStore
 
@@ -93,3 +94,24 @@ def confirm(question: str, *, yes: bool) -> None:
         raise TutelageError(f"{question} Say so with --yes.")
     if not typer.confirm(question, err=True):
         raise TutelageError("Nothing was done.")
+
+
+def embedded_student(project: "Project", *, host: str = "127.0.0.1", port: int = 0) -> "EmbeddedEndpoint":
+    """The embedded endpoint with the project's adapter, which applies unless a request says otherwise."""
+    from tutelage.endpoint.embedded import EmbeddedEndpoint
+    from tutelage.errors import TutelageError
+    from tutelage.render.student import embedded_gguf, load_template
+
+    student = project.settings.student
+    adapter = project.path(TRAINING) / "adapter" / "adapter.gguf"
+    if not adapter.is_file():
+        raise TutelageError(f"{adapter} was not found. Run `tutelage train` first.")
+    return EmbeddedEndpoint(
+        embedded_gguf(),
+        load_template(student.template, project.folder),
+        adapter=adapter,
+        context=student.context,
+        parallel=student.parallel,
+        host=host,
+        port=port,
+    )

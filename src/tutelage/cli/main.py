@@ -7,7 +7,7 @@ import click
 import typer
 
 import tutelage
-from tutelage.cli import inspect, publish, serve, stages, traces
+from tutelage.cli import chat, inspect, publish, serve, stages, traces
 from tutelage.errors import TutelageError
 
 STOPPED = "Stopped. What was finished is kept: run the same command again to go on."
@@ -39,7 +39,7 @@ def _options(
     pass
 
 
-for module in (stages, inspect, traces, serve, publish):
+for module in (stages, chat, inspect, traces, serve, publish):
     module.register(app)
 
 

@@ -1,0 +1,73 @@
+"""serve and endpoint: the student behind an endpoint, and how to run a teacher."""
+
+import json
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tutelage.cli.common import HERE, TRAINING, ProjectOption, embedded_student, open_project
+from tutelage.errors import TutelageError
+
+if TYPE_CHECKING:
+    from tutelage.endpoint.vllm import Command
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(serve)
+    app.command()(endpoint)
+
+
+def serve(
+    project: ProjectOption = HERE,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port; 0 takes a free one.", min=0, max=65535)] = 8080,
+    engine: Annotated[str, typer.Option(help='"embedded", or "vllm" with --print.')] = "embedded",
+    print_: Annotated[bool, typer.Option("--print", help="Print the engine's command instead.")] = False,
+) -> None:
+    """Serve the trained student behind an OpenAI-style endpoint until Ctrl-C."""
+    opened = open_project(project)
+    if engine not in ("embedded", "vllm"):
+        raise TutelageError(f'There is no engine "{engine}". Name embedded or vllm.')
+    if (engine == "vllm") != print_:
+        raise TutelageError(
+            "vLLM runs in an environment of its own: add --print and run the command that it shows."
+            if engine == "vllm"
+            else "The embedded engine has no command of its own: leave --print out, or name --engine vllm."
+        )
+    if engine == "vllm":
+        from tutelage.endpoint.vllm import student_command
+
+        folder = opened.path(TRAINING) / "adapter"
+        try:
+            adapter = json.loads((folder / "adapter_config.json").read_text())
+        except FileNotFoundError:
+            raise TutelageError(f"{folder} holds no adapter. Run `tutelage train` first.") from None
+        student = opened.settings.student
+        base = adapter["base_model_name_or_path"]
+        command = student_command(base, str(folder), rank=adapter["r"], context=student.context)
+        print(_explained(command))
+        return
+    with embedded_student(opened, host=host, port=port) as server:
+        print(f"The student answers at {server.url} (Ctrl-C stops it)", flush=True)
+        server.wait()
+
+
+def endpoint(
+    model: Annotated[str, typer.Option(help="The teacher to run.")] = "Qwen/Qwen3-30B-A3B",
+    port: Annotated[int, typer.Option(help="Where it is to listen.", min=1, max=65535)] = 8000,
+    context: Annotated[int, typer.Option(help="Tokens of prompt and completion together.", min=1)] = 32_000,
+    print_: Annotated[bool, typer.Option("--print", help="Print the commands.")] = False,
+) -> None:
+    """Show how to run a teacher with vLLM: the Docker and the plain command, each flag explained."""
+    from tutelage.endpoint.vllm import teacher_commands
+
+    if not print_:
+        raise TutelageError("Tutelage does not start a teacher itself: add --print and run one of the commands.")
+    print("\n\n".join(_explained(command) for command in teacher_commands(model, context=context, port=port)))
+
+
+def _explained(command: "Command") -> str:
+    """The command to paste, then what each flag is for."""
+    width = max(len(flag.text) for flag in command.flags)
+    reasons = "\n".join(f"#   {flag.text:<{width}}  {flag.why}" for flag in command.flags)
+    return f"# {command.title}\n{command.line()}\n\n{reasons}"

@@ -1,0 +1,134 @@
+"""The command line as a user meets it: start-up, help, mistakes."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+
+def tutelage(*arguments: str | Path) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "tutelage", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+
+
+def refuses(ended: "subprocess.CompletedProcess[str]", *sentence: str) -> None:
+    """It ended with exit code 2 and one message, without a traceback."""
+    assert ended.returncode == 2, ended.stderr
+    assert "Traceback" not in ended.stderr
+    for part in sentence:
+        assert part in ended.stderr
+
+
+def seconds(*command: str) -> float:
+    """The best of five, as the machine may be busy."""
+    best = float("inf")
+    for _ in range(5):
+        started = time.perf_counter()
+        subprocess.run(command, check=True, capture_output=True)
+        best = min(best, time.perf_counter() - started)
+    return best
+
+
+def test_importing_takes_under_half_a_second() -> None:
+    assert seconds(sys.executable, "-c", "import tutelage") < 0.5
+
+
+def test_help_takes_under_half_a_second() -> None:
+    assert seconds(sys.executable, "-m", "tutelage", "--help") < 0.5
+
+
+COMMANDS = (
+    *("init", "collect", "dataset build", "train", "evaluate", "report", "quickstart", "chat", "doctor"),
+    *("traces list", "traces show", "traces approve", "traces reject", "traces edit", "serve", "endpoint"),
+    *("push dataset", "push model"),
+)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself(command: str) -> None:
+    ended = tutelage(*command.split(), "--help")
+    assert ended.returncode == 0, ended.stderr
+    assert "Usage:" in ended.stdout
+
+
+@pytest.mark.parametrize(
+    "command", ["collect", "dataset build", "train", "evaluate", "report", "doctor", "traces list"]
+)
+def test_a_folder_without_a_project_is_refused(tmp_path: Path, command: str) -> None:
+    refuses(tutelage(*command.split(), "-p", tmp_path), "tutelage.toml was not found", "tutelage init")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_bad_key_is_named(tmp_path: Path) -> None:
+    tutelage("init", tmp_path / "p")
+    settings = tmp_path / "p/tutelage.toml"
+    settings.write_text(settings.read_text().replace("max_steps", "max_stepz"))
+    refuses(tutelage("collect", "-p", tmp_path / "p"), "rollout.max_stepz", 'Did you mean "max_steps"?')
+
+
+def test_an_empty_task_file_is_named(tmp_path: Path) -> None:
+    tutelage("init", tmp_path / "p")
+    (tmp_path / "p/tasks/train.jsonl").write_text("")
+    refuses(tutelage("collect", "-p", tmp_path / "p"), "train.jsonl holds no task")
+
+
+def test_a_server_that_does_not_start_is_quoted(tmp_path: Path) -> None:
+    tutelage("init", tmp_path / "p", "--example", "shop", "--train-tasks", "2", "--evaluate-tasks", "2")
+    (tmp_path / "p/mcp.json").write_text(
+        '{"mcpServers": {"broken": {"command": "${python}", "args": ["-c", "raise SystemExit(\'no licence file\')"]}}}'
+    )
+    refuses(tutelage("collect", "-p", tmp_path / "p"), '"broken"', "no licence file")
+
+
+def test_an_endpoint_that_nobody_serves_is_named(tmp_path: Path) -> None:
+    tutelage("init", tmp_path / "p", "--example", "shop", "--train-tasks", "2", "--evaluate-tasks", "2")
+    ended = tutelage(
+        "collect", "-p", tmp_path / "p", "--teacher-url", "http://127.0.0.1:9/v1", "--teacher-model", "nobody"
+    )
+    refuses(ended, "http://127.0.0.1:9/v1", "cannot be reached")
+
+
+def test_a_store_without_traces_makes_no_dataset(tmp_path: Path) -> None:
+    tutelage("init", tmp_path / "p")
+    ended = tutelage("dataset", "build", "-p", tmp_path / "p")
+    refuses(ended, "0 traces")
+    assert not (tmp_path / "p/dataset").exists()
+
+
+def test_training_without_a_dataset_says_what_to_run(tmp_path: Path) -> None:
+    tutelage("init", tmp_path / "p")
+    refuses(tutelage("train", "-p", tmp_path / "p"), "tutelage dataset build")
+
+
+def test_a_missing_adapter_says_what_to_run(tmp_path: Path) -> None:
+    tutelage("init", tmp_path / "p")
+    refuses(tutelage("evaluate", "-p", tmp_path / "p"), "tutelage train")
+
+
+def test_an_unknown_example_is_refused(tmp_path: Path) -> None:
+    refuses(tutelage("init", tmp_path / "p", "--example", "zoo"), '"zoo"')
+
+
+def test_a_trace_is_edited_in_the_users_editor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "p"
+    tutelage("init", folder, "--example", "shop", "--train-tasks", "1", "--evaluate-tasks", "1")
+    assert tutelage("collect", "-p", folder).returncode == 0
+    from tutelage import Project, TraceStore
+
+    with TraceStore(Project.open(folder).store_url) as store:
+        (summary,) = store.summaries()
+    editor = tmp_path / "editor.py"
+    editor.write_text(
+        "import sys, pathlib\np = pathlib.Path(sys.argv[1])\np.write_text(p.read_text().replace('I', 'We'))"
+    )
+    monkeypatch.setenv("EDITOR", f"{sys.executable} {editor}")
+    monkeypatch.delenv("VISUAL", raising=False)
+    ended = tutelage("traces", "edit", summary.id[:8], "-p", folder)
+    assert "revision 1" in ended.stdout, ended.stderr
+    editor.write_text("import sys, pathlib\npathlib.Path(sys.argv[1]).write_text('[{}]')")
+    refuses(tutelage("traces", "edit", summary.id[:8], "-p", folder), "Message 1", "Nothing was stored")
+    assert tutelage("traces", "approve", summary.id[:8], "-p", folder).returncode == 0
+    shown = tutelage("traces", "show", summary.id[:8], "-p", folder).stdout
+    assert "revision 1 (approved)" in shown
