@@ -1,38 +1,39 @@
 """Tutelage teaches a small open model to use your tools.
 
-The stages, in order, each a command and a function of the same name; heavy libraries load when one is called:
+The stages, in order, each a command and a function; heavy libraries load when one is called:
 
-    collect        run the teacher on the tasks and record every trace      tutelage.collect
-    build_dataset  keep good traces, unroll them, render the rows           tutelage.dataset
-    train          LoRA adapters of the student, shared prefixes once       tutelage.train
-    evaluate       before and after on held-out tasks                       tutelage.evaluate
-    make_report    one page that shows it                                   tutelage.evaluate
-    push_dataset, push_model   to the Hugging Face Hub                      tutelage.publish
+    collect_traces    run the teacher on the tasks and record every trace   tutelage/collect
+    build_dataset     keep good traces, unroll them, render the rows        tutelage/dataset
+    train_student     LoRA adapters, what rows share computed once          tutelage/train
+    evaluate_student  before and after on held-out tasks                    tutelage/evaluate
+    make_report       one page that shows it                                tutelage/evaluate
+    push_dataset, push_model    to the Hugging Face Hub                     tutelage/publish
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tutelage.collect import collect
+    from tutelage.collect.collect import collect as collect_traces
     from tutelage.dataset import build as build_dataset
     from tutelage.errors import TutelageError
-    from tutelage.evaluate import evaluate, make_report
+    from tutelage.evaluate import evaluate as evaluate_student
+    from tutelage.evaluate import make_report
     from tutelage.project import Project
     from tutelage.publish import push_dataset, push_model
     from tutelage.scaffold import make_project
     from tutelage.store import TraceStore
     from tutelage.trace import Message, Task, Trace
-    from tutelage.train import run_training as train
+    from tutelage.train import run_training as train_student
     from tutelage.world import Reward, World
 
 __version__ = "0.1.0"
 
 _WHERE = {
-    "collect": ("tutelage.collect", "collect"),
+    "collect_traces": ("tutelage.collect", "collect"),
     "build_dataset": ("tutelage.dataset", "build"),
-    "train": ("tutelage.train", "run_training"),
-    "evaluate": ("tutelage.evaluate", "evaluate"),
+    "train_student": ("tutelage.train", "run_training"),
+    "evaluate_student": ("tutelage.evaluate", "evaluate"),
     "make_report": ("tutelage.evaluate", "make_report"),
     "push_dataset": ("tutelage.publish", "push_dataset"),
     "push_model": ("tutelage.publish", "push_model"),
@@ -57,13 +58,13 @@ __all__ = [
     "TutelageError",
     "World",
     "build_dataset",
-    "collect",
-    "evaluate",
+    "collect_traces",
+    "evaluate_student",
     "make_project",
     "make_report",
     "push_dataset",
     "push_model",
-    "train",
+    "train_student",
 ]
 
 

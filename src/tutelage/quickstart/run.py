@@ -113,7 +113,7 @@ def _check_same_options(options: Options) -> None:
     from tutelage.project import Project
 
     project = Project.open(options.folder)
-    there = {split: len(project.tasks(split)) for split in ("train", "evaluate")}  # type: ignore[arg-type]
+    there = {"train": len(project.tasks("train")), "evaluate": len(project.tasks("evaluate"))}
     if project.settings.seed != options.seed or there != tasks:
         raise TutelageError(
             f"{options.folder} holds a quickstart with seed {project.settings.seed}, {there['train']} training and "

@@ -6,8 +6,9 @@ from tutelage.world import Reward, World
 
 def prepare(task: Task, world: World) -> None:
     """Fill the world: a folder that stdio servers start in and find in TUTELAGE_WORLD."""
-    for name, text in dict(task.setup.get("files", {})).items():
-        (world.folder / name).write_text(text)
+    files = task.setup.get("files")
+    for name, text in files.items() if isinstance(files, dict) else ():
+        (world.folder / name).write_text(str(text))
 
 
 def verify(trace: Trace, world: World) -> Reward:
