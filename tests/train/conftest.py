@@ -1,9 +1,21 @@
+import os
 from pathlib import Path
 
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # tiny products: threads that spin starve those they wait for
+
 import pytest
+import torch
 
 from tutelage.render.student import embedded_gguf
 from tutelage.train.weights import student_weights
+
+
+@pytest.fixture(autouse=True)
+def one_thread(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tiny models on one thread, also where `measure` would take all: the tests stay fast on a busy machine."""
+    if request.node.get_closest_marker("slow") is None:
+        torch.set_num_threads(1)
+        monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0})
 
 
 @pytest.fixture(params=["llama", "qwen3"])

@@ -1,5 +1,7 @@
 """LoRA on the student's attention and MLP modules."""
 
+import warnings
+
 from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import PreTrainedModel
 
@@ -17,4 +19,6 @@ def add_lora(model: PreTrainedModel, config: TrainConfig) -> PeftModel:
         target_modules=list(MODULES),
         task_type="CAUSAL_LM",
     )
-    return get_peft_model(model, lora)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # PEFT asks Transformers by an attribute's old name
+        return get_peft_model(model, lora)

@@ -25,6 +25,7 @@ from transformers import (
     set_seed,
 )
 from transformers.trainer_callback import EarlyStoppingCallback, PrinterCallback, ProgressCallback
+from transformers.utils.logging import disable_progress_bar
 
 from tutelage.errors import TutelageError
 from tutelage.train import attention
@@ -97,6 +98,7 @@ def train(
     if not rows:
         raise TutelageError(f"{build / 'train.parquet'} holds no rows. Collect or approve more traces, then rebuild.")
     compute = measure()
+    disable_progress_bar()  # of loading weights; `on_progress` tells how far the training is
     set_seed(config.seed)
     model = add_lora(load_student(weights, compute), config)
     speed_up(model)

@@ -119,12 +119,13 @@ class Reporter(TrainerCallback):  # type: ignore[misc]
         control: TrainerControl,
         logs: dict[str, float] | None = None,
         **kwargs: Any,
-    ) -> None:
+    ) -> TrainerControl:
         if not logs or not ({"loss", "eval_loss"} & logs.keys()):
-            return
+            return control
         self.loss, self.eval_loss = logs.get("loss", self.loss), logs.get("eval_loss", self.eval_loss)
         if self.on_progress:
             self.on_progress(Progress(state.global_step, state.max_steps, self.loss, self.eval_loss))
+        return self.on_step_end(args, state, control)
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
