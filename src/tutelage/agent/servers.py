@@ -3,6 +3,7 @@
 import asyncio
 import functools
 import json
+import logging
 import ssl
 import tempfile
 from collections.abc import AsyncIterator, Mapping
@@ -28,6 +29,7 @@ from tutelage.trace import Tool
 from tutelage.world import World
 
 START_SECONDS = 60.0  # to connect and list the tools; the first start of `npx` downloads
+logger = logging.getLogger(__name__)
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -104,20 +106,38 @@ async def connect_servers(
     directory; an HTTP server gets the world's headers. Raises TutelageError, with the last lines of its standard
     error, where one does not start, and where two offer a tool of the same name.
     """
+    body: BaseException | None = None
+    try:
+        async with AsyncExitStack() as stack:
+            try:
+                yield await _connect_all(stack, servers, world, tool_seconds, start_seconds)
+            except BaseException as error:
+                body = error
+                raise
+    except BaseException as error:
+        if body is not None:
+            raise body from None  # the SDK's task groups wrap whatever passes through them
+        if not isinstance(error, Exception):
+            raise
+        logger.debug("closing the MCP servers of world %s: %s", world.id, sentence(error))
+
+
+async def _connect_all(
+    stack: AsyncExitStack, servers: Mapping[str, McpServer], world: World, tool_seconds: float, start_seconds: float
+) -> Servers:
     tools: list[Tool] = []
     connections: dict[str, _Connection] = {}
-    async with AsyncExitStack() as stack:
-        for name, server in servers.items():
-            connection, found = await _connect(stack, name, server, world, start_seconds)
-            for tool in found:
-                if tool.name in connections:
-                    other = connections[tool.name].name
-                    raise TutelageError(
-                        f'The MCP servers "{other}" and "{name}" both offer a tool "{tool.name}". Leave one out.'
-                    )
-                connections[tool.name] = connection
-                tools.append(tool)
-        yield Servers(tuple(tools), connections, tool_seconds)
+    for name, server in servers.items():
+        connection, found = await _connect(stack, name, server, world, start_seconds)
+        for tool in found:
+            if tool.name in connections:
+                other = connections[tool.name].name
+                raise TutelageError(
+                    f'The MCP servers "{other}" and "{name}" both offer a tool "{tool.name}". Leave one out.'
+                )
+            connections[tool.name] = connection
+            tools.append(tool)
+    return Servers(tuple(tools), connections, tool_seconds)
 
 
 async def _connect(

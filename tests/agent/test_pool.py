@@ -1,0 +1,102 @@
+"""The pool on the shop, over both transports, with the shop's scripted teacher."""
+
+import asyncio
+import json
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from endpoint_double import endpoint_double, fails, says
+
+from tutelage.agent.pool import Finished, Job, run_tasks
+from tutelage.agent.truncate import truncate
+from tutelage.endpoint.client import ChatEndpoint
+from tutelage.endpoint.services import start_services
+from tutelage.errors import TutelageError
+from tutelage.project import Project
+from tutelage.scaffold import make_project
+from tutelage.store import TraceStore
+from tutelage.trace import StopReason
+
+STDIO = {"mcpServers": {"shop": {"command": sys.executable, "args": ["-m", "tutelage.quickstart.shop", "--stdio"]}}}
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    make_project(tmp_path / "shop", "shop", seed=0, train_tasks=12, evaluate_tasks=4)
+    return Project.open(tmp_path / "shop")
+
+
+def run(
+    project: Project, store: TraceStore, *, url: str | None = None, jobs: int = 12, **options: Any
+) -> list[Finished]:
+    async def go(endpoint_url: str, worlds: Path, values: dict[str, str]) -> list[Finished]:
+        async with ChatEndpoint(endpoint_url, "scripted-shop-expert") as endpoint:
+            return await run_tasks(
+                [Job(task) for task in project.tasks("train")[:jobs]],
+                project=project,
+                store=store,
+                endpoint=endpoint,
+                run="r",
+                worlds_root=worlds,
+                values=values,
+                concurrency=4,
+                system_prompt=project.system_prompt(),
+                **options,
+            )
+
+    with tempfile.TemporaryDirectory() as worlds, start_services(project, Path(worlds)) as values:
+        result = asyncio.run(go(url or f"http://127.0.0.1:{values['teacher.port']}/v1", Path(worlds), values))
+        assert list(Path(worlds).iterdir()) == []  # every world was removed
+        return result
+
+
+@pytest.mark.parametrize("transport", ["http", "stdio"])
+def test_rollouts_at_once_leave_each_others_worlds_alone(transport: str, project: Project) -> None:
+    if transport == "stdio":
+        project.path("mcp.json").write_text(json.dumps(STDIO))
+    with TraceStore(project.store_url) as store:
+        finished = run(project, store)
+        assert [one.reward.value for one in finished if one.reward] == [1.0] * 12
+        assert run(project, store) == []  # nothing is left to do
+        traces = list(store.traces(run="r"))
+    assert all(trace.stop_reason == StopReason.ANSWER and trace.steps and trace.tools for trace in traces)
+
+
+def test_an_endpoint_that_goes_away_stops_the_run_and_keeps_what_is_finished(project: Project) -> None:
+    with TraceStore(project.store_url) as store:
+        with (
+            endpoint_double(*[says("no")] * 6, fails(401, "gone")) as double,
+            pytest.raises(TutelageError, match="key"),
+        ):
+            run(project, store, url=double.url)
+        done = len(store.finished("r"))
+        assert 0 < done <= 6
+        assert len(run(project, store)) == 12 - done
+
+
+def test_an_endpoint_that_fails_every_rollout_is_given_up(project: Project) -> None:
+    with (
+        TraceStore(project.store_url) as store,
+        endpoint_double(fails(500, "CUDA is gone")) as double,
+        pytest.raises(TutelageError, match=r"5 rollouts in a row failed.*CUDA is gone"),
+    ):
+        run(project, store, url=double.url)
+
+
+def test_a_verifier_that_fails_is_named_with_its_task(project: Project) -> None:
+    project.path("check.py").write_text("def verify(trace, world):\n    return 1 / 0\n")
+    settings = project.path("tutelage.toml")
+    settings.write_text(settings.read_text().replace("tutelage.quickstart.shop.verify:verify", "check.py:verify"))
+    with (
+        TraceStore(project.store_url) as store,
+        pytest.raises(TutelageError, match=r'verifier "check.py:verify" failed on task ".+": ZeroDivisionError'),
+    ):
+        run(Project.open(project.folder), store)
+
+
+def test_what_is_cut_says_so() -> None:
+    assert truncate("short", 5) == "short"
+    assert truncate("longer", 4) == "long\n… [cut: 4 of 6 characters shown]"

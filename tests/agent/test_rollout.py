@@ -1,0 +1,157 @@
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from endpoint_double import Answer, EndpointDouble, endpoint_double, fails, says
+
+from tutelage.agent.rollout import REFUSED, RolloutEnd, run_rollout
+from tutelage.agent.servers import connect_servers
+from tutelage.endpoint.client import ChatEndpoint, EndpointUnreachable
+from tutelage.project import McpServer, RolloutLimits
+from tutelage.trace import Message, Step, StopReason, Task, ToolCall
+from tutelage.world import World
+
+SERVER = McpServer(command=sys.executable, args=(str(Path(__file__).with_name("misbehaving_server.py")), "ordinary"))
+
+
+@dataclass
+class Memory:
+    """Records in memory, and what had been recorded when each request was made."""
+
+    messages: list[Message] = field(default_factory=list)
+    steps: list[Step] = field(default_factory=list)
+
+    def message(self, message: Message) -> None:
+        self.messages.append(message)
+
+    def step(self, step: Step, message: Message) -> None:
+        assert step.seen == len(self.messages)
+        self.steps.append(step)
+        self.messages.append(message)
+
+
+def roll(
+    *answers: Answer,
+    folder: Path,
+    turns: tuple[str, ...] = ("do it",),
+    ask: Callable[[ToolCall], Awaitable[bool]] | None = None,
+    recording: Memory | None = None,
+    seconds: float = 20,
+    **limits: Any,
+) -> tuple[RolloutEnd, EndpointDouble]:
+    async def run(url: str) -> RolloutEnd:
+        async with (
+            ChatEndpoint(url, "m", request_seconds=seconds) as endpoint,
+            connect_servers({"s": SERVER}, World("w", folder), tool_seconds=1) as servers,
+        ):
+            return await run_rollout(
+                Task(id="t", turns=turns),
+                endpoint=endpoint,
+                servers=servers,
+                recording=recording or Memory(),
+                system_prompt="be good",
+                limits=RolloutLimits(**limits),
+                ask=ask,
+            )
+
+    with endpoint_double(*answers) as double:
+        return asyncio.run(run(double.url)), double
+
+
+def echo(text: str) -> tuple[str, str]:
+    return "echo", f'{{"text": "{text}"}}'
+
+
+def test_calls_run_in_order_and_their_results_go_back(tmp_path: Path) -> None:
+    memory = Memory()
+    end, double = roll(says(None, echo("a"), echo("b")), says("done"), folder=tmp_path, recording=memory)
+    assert end.stop_reason == StopReason.ANSWER
+    assert [message.role for message in end.messages] == ["system", "user", "assistant", "tool", "tool", "assistant"]
+    assert [message.content for message in end.messages[3:5]] == ["a", "b"]
+    assert [message["tool_call_id"] for message in double.requests[1]["messages"][3:]] == ["id0", "id1"]
+    assert memory.messages == end.messages
+    assert [step.seen for step in memory.steps] == [2, 5]
+
+
+def test_the_message_is_recorded_before_its_tools_run(tmp_path: Path) -> None:
+    memory = Memory()
+
+    async def look(call: ToolCall) -> bool:
+        assert memory.messages[-1].tool_calls == (call,)
+        return True
+
+    roll(says(None, echo("a")), says("done"), folder=tmp_path, recording=memory, ask=look)
+    assert len(memory.steps) == 2
+
+
+def test_the_next_user_turn_follows_the_answer(tmp_path: Path) -> None:
+    end, _ = roll(says("one"), says("two"), folder=tmp_path, turns=("first", "second"))
+    assert [message.content for message in end.messages] == ["be good", "first", "one", "second", "two"]
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (("echo", '{"text": '), "not valid JSON"),
+        (("echo", "[1]"), "not a JSON object"),
+        (("ecko", "{}"), 'no tool "ecko". The tools are: die, echo'),
+        (("fail", '{"text": "no stock"}'), "no stock"),
+        (("hang", "{}"), "did not answer within 1 s"),
+    ],
+)
+def test_a_call_that_goes_wrong_is_a_result_the_model_can_react_to(
+    call: tuple[str, str], words: str, tmp_path: Path
+) -> None:
+    end, double = roll(says(None, call), says("sorry"), folder=tmp_path)
+    assert end.stop_reason == StopReason.ANSWER
+    assert end.messages[3].is_error
+    assert words in double.requests[1]["messages"][3]["content"]
+
+
+def test_long_results_are_cut_with_a_notice(tmp_path: Path) -> None:
+    end, _ = roll(says(None, echo("x" * 50)), says("done"), folder=tmp_path, tool_result_characters=10)
+    assert end.messages[3].content == "x" * 10 + "\n… [cut: 10 of 50 characters shown]"
+
+
+def test_a_call_that_the_user_refuses_does_not_run(tmp_path: Path) -> None:
+    async def no(_: ToolCall) -> bool:
+        return False
+
+    end, _ = roll(says(None, ("die", "{}")), says("fine"), folder=tmp_path, ask=no)
+    assert end.messages[3].content == REFUSED
+
+
+BAD = says(None, ("ecko", "{}"))
+
+
+@pytest.mark.parametrize(
+    ("answers", "limits", "reason", "steps"),
+    [
+        ([says("")], {}, StopReason.ANSWER, 1),
+        ([says(None, reasoning="and so")], {}, StopReason.ANSWER, 1),
+        ([BAD, says(None, echo("a")), BAD, says(None, echo("b")), BAD], {}, StopReason.REPEATED_CALL, 5),
+        ([says(None, echo("a"))], {}, StopReason.REPEATED_CALL, 3),
+        ([says(None, echo(str(n))) for n in range(9)], {"max_steps": 4}, StopReason.STEP_LIMIT, 4),
+        ([says(None, echo(str(n))) for n in range(9)], {"max_total_tokens": 22}, StopReason.TOKEN_LIMIT, 3),
+        ([says("half a sen", finish="length")], {}, StopReason.TOKEN_LIMIT, 1),
+        ([says(None, ("hang", "{}"))], {"max_seconds": 0.5}, StopReason.TIME_LIMIT, 1),
+        ([says(None, ("die", "{}"))], {}, StopReason.SERVER_ERROR, 1),
+        ([fails(400, "long", type="exceed_context_size_error")], {}, StopReason.TOKEN_LIMIT, 0),
+        ([fails(500, "Failed to parse input at pos 3")], {}, StopReason.INVALID_OUTPUT, 0),
+        ([fails(500, "oops")], {}, StopReason.ENDPOINT_ERROR, 0),
+    ],
+)
+def test_every_end_has_its_stop_reason(
+    answers: list[Answer], limits: dict[str, Any], reason: StopReason, steps: int, tmp_path: Path
+) -> None:
+    end, _ = roll(*answers, folder=tmp_path, **limits)
+    assert (end.stop_reason, end.steps) == (reason, steps)
+
+
+def test_an_endpoint_that_is_gone_is_no_outcome_of_the_rollout(tmp_path: Path) -> None:
+    with pytest.raises(EndpointUnreachable):
+        roll(fails(401, "who are you"), folder=tmp_path)

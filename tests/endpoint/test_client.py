@@ -1,0 +1,91 @@
+import asyncio
+
+import pytest
+from endpoint_double import Answer, endpoint_double, fails, says
+
+from tutelage.endpoint.client import (
+    ChatEndpoint,
+    Completion,
+    ContextExceeded,
+    EndpointError,
+    EndpointUnreachable,
+    InvalidOutput,
+)
+from tutelage.project import Sampling
+from tutelage.trace import Message, Tool
+
+ASKED = [Message(role="user", content="hello")]
+KEY = "sk-very-secret"
+
+
+def complete(url: str, **options: object) -> Completion:
+    async def run() -> Completion:
+        async with ChatEndpoint(url, "m", KEY, Sampling(temperature=0, max_tokens=7)) as endpoint:
+            return await endpoint.complete(ASKED, options.pop("tools", ()), **options)  # type: ignore[arg-type]
+
+    return asyncio.run(run())
+
+
+def ask(*answers: Answer) -> Completion:
+    with endpoint_double(*answers) as double:
+        return complete(double.url)
+
+
+def test_reasoning_is_found_wherever_the_server_puts_it() -> None:
+    for answer in (
+        says("hi", reasoning="I think\n"),
+        says("hi", **{"reasoning": "I think\n"}),
+        says("<think>I think\n</think>hi"),
+    ):
+        message = ask(answer).message
+        assert (message.reasoning_content, message.content) == ("I think\n", "hi")
+
+
+def test_reasoning_that_never_ends_leaves_no_content() -> None:
+    message = ask(says("<think>on and on")).message
+    assert (message.reasoning_content, message.content) == ("on and on", None)
+
+
+def test_arguments_are_kept_as_they_arrived() -> None:
+    message = ask(says(" \n", ("find", '{"b": 1,  "a":2'))).message
+    assert message.tool_calls[0].arguments == '{"b": 1,  "a":2'
+    assert message.content == ""
+
+
+def test_a_request_holds_sampling_tools_and_extra_fields() -> None:
+    definition = '{"type": "function", "function": {"name": "f", "parameters": {"z": 1, "a": 2}}}'
+    with endpoint_double(says("hi")) as double:
+        complete(double.url, tools=[Tool(name="f", definition=definition)], extra={"lora": [{"id": 0, "scale": 0.0}]})
+    (body,) = double.requests
+    assert (body["model"], body["max_tokens"], body["temperature"]) == ("m", 7, 0)
+    assert list(body["tools"][0]["function"]["parameters"]) == ["z", "a"]
+    assert body["lora"] == [{"id": 0, "scale": 0.0}]
+
+
+def test_an_overloaded_endpoint_is_asked_again() -> None:
+    assert ask(fails(503, "busy"), says("hi")).message.content == "hi"
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        (fails(400, "too long", type="exceed_context_size_error"), ContextExceeded),
+        (fails(400, "This model's maximum context length is 4096 tokens"), ContextExceeded),
+        (fails(500, "Failed to parse input at pos 12"), InvalidOutput),
+        (fails(401, f"wrong key {KEY}"), EndpointUnreachable),
+        (fails(404, "no such model"), EndpointUnreachable),
+        (fails(422, "bad request"), EndpointError),
+        (Answer(200, "<html>"), EndpointError),
+        (Answer(200, {"choices": []}), EndpointError),
+    ],
+)
+def test_each_failure_has_its_error_without_the_key(answer: Answer, error: type[Exception]) -> None:
+    with pytest.raises(EndpointError) as raised:
+        ask(answer)
+    assert type(raised.value) is error
+    assert KEY not in str(raised.value)
+
+
+def test_nobody_at_the_url_is_unreachable() -> None:
+    with pytest.raises(EndpointUnreachable, match=r"127\.0\.0\.1:9/v1 cannot be reached"):
+        complete("http://127.0.0.1:9/v1")
