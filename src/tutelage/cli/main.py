@@ -1,6 +1,7 @@
 """The `tutelage` command and what it does with errors."""
 
 import errno
+import os
 import sys
 
 import click
@@ -45,6 +46,10 @@ for module in (stages, chat, inspect, traces, serve, publish):
 
 def main() -> None:
     """Run the command line. Exit codes: 0 done, 2 a mistake that the message says how to mend, 130 stopped."""
+    if os.environ.pop("TUTELAGE_PARENT_HOLDS_STDIN", None):  # set by quickstart
+        from tutelage.endpoint.processes import end_with_parent
+
+        end_with_parent()
     try:
         code = app(standalone_mode=False)
     except click.ClickException as error:

@@ -98,6 +98,12 @@ class EmbeddedEndpoint:
             self._child.close()
             self._child = None
 
+    def wait(self) -> None:
+        """Block while the server runs. Raises TutelageError, with its last lines, where it ends by itself."""
+        assert self._child
+        self._child.process.wait()
+        raise TutelageError(f"The embedded endpoint ended. {self._quote()}")
+
     @property
     def pid(self) -> int | None:
         return self._child.process.pid if self._child else None

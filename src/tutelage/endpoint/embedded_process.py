@@ -10,13 +10,14 @@ import sys
 import threading
 
 from tutelage.endpoint.embedded import EmbeddedSettings
+from tutelage.endpoint.processes import end_with_parent
 
 PROMPT_CACHE_MIB = 256  # memory for prompts whose slot went to another request
 
 
 def main() -> None:
     settings = EmbeddedSettings.model_validate_json(sys.stdin.readline())
-    threading.Thread(target=_exit_with_parent, daemon=True).start()  # also while the model loads
+    end_with_parent()  # also while the model loads
     import xllamacpp
 
     try:
@@ -26,11 +27,6 @@ def main() -> None:
         os._exit(1)
     print(json.dumps({"url": server.listening_address}), flush=True)
     threading.Event().wait()
-
-
-def _exit_with_parent() -> None:
-    sys.stdin.read()
-    os._exit(0)
 
 
 def _parameters(settings: EmbeddedSettings):  # type: ignore[no-untyped-def]  # xllamacpp has no types

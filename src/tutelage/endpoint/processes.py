@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO
@@ -62,6 +63,16 @@ class ChildProcess:
         if self.process.stdout:
             self.process.stdout.close()
         self._log.close()
+
+
+def end_with_parent() -> None:
+    """End this process at once when its standard input, a pipe that only the parent holds, is closed."""
+
+    def watch() -> None:
+        sys.stdin.buffer.read()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def last_lines(file: IO[bytes], count: int = QUOTED_LINES) -> str:

@@ -5,6 +5,7 @@ left is all that the next one knows. So stopping anywhere and running again goes
 """
 
 import json
+import os
 import shlex
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from typing import Any
 from tutelage.errors import TutelageError
 
 STATE = "quickstart.json"
+PARENT_HOLDS_STDIN = "TUTELAGE_PARENT_HOLDS_STDIN"
 
 
 @dataclass
@@ -125,7 +127,9 @@ def _run_and_watch(command: Sequence[str]) -> tuple[int, float]:
     """Run a command with our terminal; its exit code and the peak resident memory of its processes together, MiB."""
     import psutil
 
-    process = subprocess.Popen(command, stdout=sys.stderr)
+    # The command ends when the pipe to it is closed, so it does not outlive us, whatever ends us.
+    environment = {**os.environ, PARENT_HOLDS_STDIN: "1"}
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=sys.stderr, env=environment)
     peak = 0.0
     stop = threading.Event()
 
