@@ -1,6 +1,8 @@
 from tutelage.endpoint.doctor import family_name
 from tutelage.endpoint.vllm import student_command, teacher_commands
 
+STUDENT = student_command("Qwen/Qwen3-4B", "training/adapter", chat_format="qwen3", chat_template="template.jinja")
+
 
 def test_each_family_gets_its_parsers() -> None:
     for model, tool, reasoning in (
@@ -15,7 +17,7 @@ def test_each_family_gets_its_parsers() -> None:
 
 
 def test_every_flag_says_why() -> None:
-    for command in (*teacher_commands("Qwen/Qwen3-30B-A3B"), student_command("Qwen/Qwen3-4B", "training/adapter")):
+    for command in (*teacher_commands("Qwen/Qwen3-30B-A3B"), STUDENT):
         assert all(flag.why for flag in command.flags)
 
 
@@ -23,3 +25,10 @@ def test_a_models_name_tells_its_family() -> None:
     assert family_name("Qwen/QwQ-32B") == family_name("Qwen/Qwen3-4B") == "qwen"
     assert family_name("scripted-shop-expert") is None
     assert family_name("deepseek-ai/DeepSeek-R1-Distill-Qwen-7B") == "deepseek"
+
+
+def test_the_student_is_asked_in_the_format_that_it_was_trained_in_whatever_its_base() -> None:
+    line = student_command("smol", "adapter", chat_format="qwen3", chat_template="dataset/template.jinja").line()
+    assert "--chat-template dataset/template.jinja" in line
+    assert "--tool-call-parser hermes" in line
+    assert "--reasoning-parser qwen3" in line

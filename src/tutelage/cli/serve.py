@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tutelage.cli.common import HERE, TRAINING, ProjectOption, embedded_student, open_project
+from tutelage.cli.common import DATASET, HERE, TRAINING, ProjectOption, embedded_student, open_project
 from tutelage.errors import TutelageError
 
 if TYPE_CHECKING:
@@ -44,7 +44,14 @@ def serve(
             raise TutelageError(f"{folder} holds no adapter. Run `tutelage train` first.") from None
         student = opened.settings.student
         base = adapter["base_model_name_or_path"]
-        command = student_command(base, str(folder), rank=adapter["r"], context=student.context)
+        command = student_command(
+            base,
+            str(folder),
+            chat_format=student.template,
+            chat_template=str(opened.path(DATASET) / "template.jinja"),
+            rank=adapter["r"],
+            context=student.context,
+        )
         print(_explained(command))
         return
     with embedded_student(opened, host=host, port=port) as server:

@@ -77,9 +77,21 @@ def teacher_commands(model: str, *, context: int = TEACHER_CONTEXT, port: int = 
 
 
 def student_command(
-    base: str, adapter: str, *, name: str = "student", rank: int = 16, context: int = 2048, port: int = PORT
+    base: str,
+    adapter: str,
+    *,
+    chat_format: str,
+    chat_template: str,
+    name: str = "student",
+    rank: int = 16,
+    context: int = 2048,
+    port: int = PORT,
 ) -> Command:
-    """The command that serves the base model under its own name and, with the adapter, as `name`."""
+    """The command that serves the base model under its own name and, with the adapter, as `name`.
+
+    `chat_template` is the file that the student was trained with, `chat_format` the family whose format it writes:
+    both models are asked in it, whatever the base's own is.
+    """
     flags = (
         Flag(f"vllm serve {shlex.quote(base)}", "the base model that the adapter was trained on"),
         Flag(f"--port {port}", "where it answers"),
@@ -87,7 +99,8 @@ def student_command(
         Flag(f"--lora-modules {name}={shlex.quote(adapter)}", f'a request for the model "{name}" gets the adapter'),
         Flag(f"--max-lora-rank {rank}", "the adapter's rank; vLLM refuses one above this"),
         Flag(f"--max-model-len {context}", CONTEXT_WHY),
-        *_parser_flags(base),
+        Flag(f"--chat-template {shlex.quote(chat_template)}", "the template that the adapter was trained with"),
+        *_parser_flags(chat_format),
     )
     return Command("vLLM installed here", flags)
 
