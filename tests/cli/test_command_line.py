@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -88,6 +89,27 @@ def test_an_endpoint_that_nobody_serves_is_named(tmp_path: Path) -> None:
         "collect", "-p", tmp_path / "p", "--teacher-url", "http://127.0.0.1:9/v1", "--teacher-model", "nobody"
     )
     refuses(ended, "http://127.0.0.1:9/v1", "cannot be reached")
+
+
+@pytest.fixture
+def full_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 300 KiB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", str(folder)], check=False)
+    if mounted.returncode:
+        pytest.skip("mounting a small disk needs root")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_disk_without_room_is_said_and_keeps_what_was_there(full_disk: Path) -> None:
+    folder = full_disk / "p"
+    tutelage("init", folder, "--example", "shop", "--train-tasks", "40", "--evaluate-tasks", "2")
+    refuses(tutelage("collect", "-p", folder), "The disk is full")
+    refuses(tutelage("dataset", "build", "-p", folder), "")
+    assert not (folder / "dataset").exists()
+    assert tutelage("traces", "list", "-p", folder).returncode == 0
 
 
 def test_a_store_without_traces_makes_no_dataset(tmp_path: Path) -> None:

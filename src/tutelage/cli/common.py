@@ -45,6 +45,8 @@ def open_store(project: "Project") -> Iterator["TraceStore"]:
         with TraceStore(project.store_url) as store:
             yield store
     except OperationalError as error:
+        if "disk is full" in str(error.orig):
+            raise  # said as for any other file
         raise TutelageError(f"The store {project.store_url} failed: {error.orig}. Mend it and run again.") from error
 
 

@@ -59,11 +59,21 @@ def main() -> None:
         code = _fail(STOPPED, 130)
     except TutelageError as error:
         code = _fail(str(error), 2)
-    except OSError as error:
-        if error.errno != errno.ENOSPC:
+    except Exception as error:
+        if not _disk_is_full(error):
             raise
-        code = _fail(f"The disk is full ({error.filename}). Make room and run the same command again.", 2)
+        code = _fail("The disk is full. What was finished is kept: make room and run the same command again.", 2)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _disk_is_full(error: BaseException) -> bool:
+    """Whether that is the cause; SQLite, safetensors and torch say it in words of their own."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return True
+    if any(words in str(error) for words in ("No space left", "StorageFull", "disk is full", "PytorchStreamWriter")):
+        return True
+    inner = error.__cause__ or error.__context__
+    return inner is not None and _disk_is_full(inner)
 
 
 def _fail(message: str, code: int) -> int:
