@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hub_server import TOKEN, hub_server
 
 from tutelage import Project, TraceStore
 
@@ -128,6 +129,23 @@ def test_the_student_is_served_behind_an_openai_style_endpoint(work: Path, quick
     finally:
         process.send_signal(signal.SIGINT)
         assert process.wait(30) in (0, 130)
+
+
+def test_dataset_and_adapter_are_pushed_private(
+    work: Path, quickstart: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    monkeypatch.setenv("HF_HUB_DISABLE_XET", "1")
+    with hub_server() as hub:
+        monkeypatch.setenv("HF_ENDPOINT", hub.url)
+        for kind in ("dataset", "model"):
+            arguments = command("push", kind, "ada/shop", "-p", "quickstart")
+            subprocess.run(arguments, cwd=work, check=True, capture_output=True)
+    dataset, model = hub.repositories["dataset", "ada/shop"], hub.repositories["model", "ada/shop"]
+    assert dataset.private and model.private
+    assert dataset.files["train.parquet"] == (work / "quickstart/dataset/train.parquet").read_bytes()
+    adapter = work / "quickstart/training/adapter/adapter_model.safetensors"
+    assert model.files["adapter_model.safetensors"] == adapter.read_bytes()
 
 
 def _finished(folder: Path) -> int:
