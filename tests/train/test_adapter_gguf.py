@@ -68,7 +68,9 @@ def test_llama_cpp_and_transformers_agree_on_the_trained_student(student: Path, 
     adapted = with_random_lora(model, rank=16)
     for name, parameter in adapted.named_parameters():
         if "lora_B" in name:
-            parameter.data.mul_(0.3)
+            parameter.data.mul_(
+                2.0 if "q_proj" in name or "k_proj" in name else 0.3
+            )  # so that a wrong order would show
     adapted.save_pretrained(tmp_path / "adapter")
     converted = convert_adapter(tmp_path / "adapter", student, tmp_path / "adapter.gguf")
     tokenizer = AutoTokenizer.from_pretrained(student)

@@ -7,6 +7,7 @@ pass (a quarter more work in attention, but kept they would cost heads x tokens 
 """
 
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -121,8 +122,14 @@ def _probabilities(queries: Tensor, keys: Tensor, length: int, scale: float) -> 
     """(K, G * L, D) and (K, n, D) -> (K, G * L, n), the last L keys being the queries' own tokens."""
     scores = torch.bmm(queries * scale, keys.transpose(1, 2))
     own = scores.view(len(scores), -1, length, scores.shape[-1])[..., -length:]
-    own.add_(torch.full((length, length), float("-inf"), dtype=own.dtype, device=own.device).triu_(1))
+    own.add_(_later(length, own.dtype, own.device))
     return torch.softmax(scores, -1, dtype=torch.float32).to(scores.dtype)
+
+
+@lru_cache(maxsize=2 * QUERIES)
+def _later(length: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """-inf where the key comes after the query, else 0."""
+    return torch.full((length, length), float("-inf"), dtype=dtype, device=device).triu_(1)
 
 
 AttentionInterface.register(NAME, tree_attention)

@@ -30,7 +30,7 @@ from transformers.utils.logging import disable_progress_bar
 from tutelage.errors import TutelageError
 from tutelage.train import attention
 from tutelage.train.adapter_gguf import convert_adapter
-from tutelage.train.compute import Compute, measure
+from tutelage.train.compute import Compute, keep_freed_memory, measure
 from tutelage.train.config import TrainConfig
 from tutelage.train.fast import speed_up
 from tutelage.train.lora import add_lora
@@ -98,6 +98,7 @@ def train(
     if not rows:
         raise TutelageError(f"{build / 'train.parquet'} holds no rows. Collect or approve more traces, then rebuild.")
     compute = measure()
+    keep_freed_memory()
     disable_progress_bar()  # of loading weights; `on_progress` tells how far the training is
     set_seed(config.seed)
     model = add_lora(load_student(weights, compute), config)
