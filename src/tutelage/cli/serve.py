@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tutelage.cli.common import DATASET, HERE, TRAINING, ProjectOption, embedded_student, open_project
+from tutelage.cli.common import HERE, TRAINING, ProjectOption, embedded_student, open_project
 from tutelage.errors import TutelageError
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def serve(
             base,
             str(folder),
             chat_format=student.template,
-            chat_template=str(opened.path(DATASET) / "template.jinja"),
+            chat_template=str(folder / "chat_template.jinja"),
             rank=adapter["r"],
             context=student.context,
         )

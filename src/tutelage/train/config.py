@@ -15,6 +15,13 @@ class TrainConfig(BaseModel):
     learning_rate: float = Field(
         1.5e-3, gt=0, description="Peak of the schedule. Divide by 5 to 10 for students of a billion parameters up."
     )
+    adam_beta2: float = Field(
+        0.95,
+        gt=0,
+        lt=1,
+        description="Memory of AdamW's second moment: 0.95 forgets the large gradients of the first steps in time. "
+        "Raise it to 0.999 for runs of thousands of steps.",
+    )
     warmup: float = Field(
         0.05, ge=0, lt=1, description="Share of the steps in which the rate rises. Raise it if the loss leaps early."
     )

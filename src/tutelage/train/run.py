@@ -129,7 +129,7 @@ def train(
         weights=weights.name,
         data_hash=identity["data"],
     )
-    _write_adapter(model, weights, out / "adapter")
+    _write_adapter(model, weights, build, out / "adapter")
     _write_json(out / RESULT, result.as_dict())
     shutil.rmtree(out / "checkpoints", ignore_errors=True)
     return result
@@ -196,6 +196,7 @@ def _trainer(
         lr_scheduler_type="linear",
         warmup_steps=max(1, round(config.warmup * len(steps))) if config.warmup else 0,
         weight_decay=0.0,
+        adam_beta2=config.adam_beta2,
         max_grad_norm=config.max_grad_norm,
         optim="adamw_bnb_8bit" if cuda and _installed("bitsandbytes") else "adamw_torch",
         use_cpu=not cuda,
@@ -247,8 +248,8 @@ def _last_checkpoint(folder: Path) -> Path | None:
     return next((path for path in reversed(found) if path.is_dir()), None)
 
 
-def _write_adapter(model: PeftModel, weights: Path, folder: Path) -> None:
-    """The PEFT files, the tokenizer and, where the family has one, the GGUF adapter; all or nothing."""
+def _write_adapter(model: PeftModel, weights: Path, build: Path, folder: Path) -> None:
+    """The PEFT files, tokenizer, the build's chat template and, where the family has one, the GGUF adapter."""
     unfinished = folder.with_name(folder.name + ".part")
     shutil.rmtree(unfinished, ignore_errors=True)
     model.save_pretrained(unfinished)
@@ -256,6 +257,8 @@ def _write_adapter(model: PeftModel, weights: Path, folder: Path) -> None:
         convert_adapter(unfinished, weights, unfinished / "adapter.gguf")
     if (weights / "tokenizer_config.json").is_file():
         AutoTokenizer.from_pretrained(weights).save_pretrained(unfinished)
+    if (build / "template.jinja").is_file():
+        shutil.copyfile(build / "template.jinja", unfinished / "chat_template.jinja")
     shutil.rmtree(folder, ignore_errors=True)
     unfinished.rename(folder)
 
