@@ -69,7 +69,8 @@ def end_with_parent() -> None:
     """End this process at once when its standard input, a pipe that only the parent holds, is closed."""
 
     def watch() -> None:
-        sys.stdin.buffer.read()
+        while os.read(0, 4096):  # not sys.stdin: its lock would be held when the interpreter ends
+            pass
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()

@@ -56,15 +56,16 @@ def run_quickstart(options: Options, announce: Callable[[str], None]) -> dict[st
     for stage, arguments in commands(options):
         announce("$ tutelage " + shlex.join(arguments))
         started = time.monotonic()
-        code, peak = _run_and_watch([sys.executable, "-m", "tutelage", *arguments])
+        code, peak = run_and_watch([sys.executable, "-m", "tutelage", *arguments])
+        if options.folder.is_dir():  # also of a stage that failed: its time was spent
+            measured = Measured.load(options.folder)
+            measured.seconds[stage] = round(measured.seconds.get(stage, 0.0) + time.monotonic() - started, 2)
+            measured.peak_rss_mb = max(measured.peak_rss_mb, peak)
+            measured.save(options.folder)
         if code == 130:
             raise KeyboardInterrupt
         if code:
             raise TutelageError(f"The {stage} stage ended with {code}. Mend what it says above and run it again.")
-        measured = Measured.load(options.folder)
-        measured.seconds[stage] = round(measured.seconds.get(stage, 0.0) + time.monotonic() - started, 2)
-        measured.peak_rss_mb = max(measured.peak_rss_mb, peak)
-        measured.save(options.folder)
     return result(options)
 
 
@@ -123,7 +124,7 @@ def _check_same_options(options: Options) -> None:
         )
 
 
-def _run_and_watch(command: Sequence[str]) -> tuple[int, float]:
+def run_and_watch(command: Sequence[str]) -> tuple[int, float]:
     """Run a command with our terminal; its exit code and the peak resident memory of its processes together, MiB."""
     import psutil
 
