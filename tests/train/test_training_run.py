@@ -133,8 +133,19 @@ def test_the_size_of_a_microbatch_changes_no_loss(build: Path, weights: Path, tm
 
 def test_a_folder_with_another_training_is_left_alone(build: Path, weights: Path, tmp_path: Path) -> None:
     train(build, weights, tmp_path / "out", CONFIG)
-    with pytest.raises(TutelageError, match="other config"):
+    with pytest.raises(TutelageError, match=r"other config\. Remove the folder"):
         train(build, weights, tmp_path / "out", CONFIG.model_copy(update={"epochs": 3}))
+    train(build, weights, tmp_path / "out", CONFIG.model_copy(update={"log_to": ("tensorboard",), "save_steps": 3}))
+    config = weights / "config.json"
+    config.write_text(config.read_text().replace("{", '{"note": "another model of this name",', 1))
+    with pytest.raises(TutelageError, match="other model"):
+        train(build, weights, tmp_path / "out", CONFIG)
+
+
+def test_a_training_that_never_began_claims_no_folder(build: Path, weights: Path, tmp_path: Path) -> None:
+    with pytest.raises(TutelageError, match=r"could not be set up: .*no_such_tracker.*Mend \[train\]"):
+        train(build, weights, tmp_path / "out", CONFIG.model_copy(update={"log_to": ("no_such_tracker",), "epochs": 1}))
+    assert len(train(build, weights, tmp_path / "out", CONFIG).losses) == 8
 
 
 def test_no_rows_and_no_build_are_said_plainly(weights: Path, tmp_path: Path) -> None:
@@ -145,6 +156,9 @@ def test_no_rows_and_no_build_are_said_plainly(weights: Path, tmp_path: Path) ->
     for name in ("train", "validation"):
         write(empty / f"{name}.parquet", [])
     with pytest.raises(TutelageError, match="holds no rows"):
+        train(empty, weights, tmp_path / "out2", CONFIG)
+    (empty / "train.parquet").write_bytes(b"PAR1 cut off")
+    with pytest.raises(TutelageError, match=r"train\.parquet cannot be read .*dataset build"):
         train(empty, weights, tmp_path / "out2", CONFIG)
 
 

@@ -4,18 +4,25 @@ import hashlib
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tutelage.errors import TutelageError
 from tutelage.train.tree import Row
 
+COLUMNS = ("input_ids", "weights", "trace_id", "step")
+
 
 def load_rows(path: Path) -> list[Row]:
-    """The rows of a Parquet file: input_ids, weights, trace_id, step. Raises TutelageError where it is not there."""
+    """The rows of a Parquet file: input_ids, weights, trace_id, step. Raises TutelageError where it cannot be read."""
     if not path.is_file():
         raise TutelageError(f"{path}: no such file. Build the dataset first: tutelage dataset build")
-    table = pq.read_table(path, columns=["input_ids", "weights", "trace_id", "step"]).to_pydict()
-    columns = (table[name] for name in ("input_ids", "weights", "trace_id", "step"))
+    try:
+        table = pq.read_table(path, columns=list(COLUMNS)).to_pydict()
+        columns = [table[name] for name in COLUMNS]
+    except (OSError, KeyError, pa.ArrowException) as error:
+        reason = str(error).splitlines()[0]
+        raise TutelageError(f"{path} cannot be read ({reason}). Run `tutelage dataset build` again.") from None
     return [
         Row(np.asarray(ids, np.int64), np.asarray(row_weights, np.float32), trace, step)
         for ids, row_weights, trace, step in zip(*columns, strict=True)

@@ -1,9 +1,11 @@
 """Train the student on a built dataset: the stage's entry point."""
 
+import hashlib
 import importlib.util
 import json
 import os
 import resource
+import shlex
 import shutil
 import sys
 import time
@@ -42,6 +44,8 @@ from tutelage.train.weights import FAMILIES
 RESULT = "train.json"
 CLOCK = "seconds.json"
 STARTED = "started.json"  # which data and settings the checkpoints beside it belong to
+NO_NUMERICS = {"log_to", "save_steps"}  # settings that a training may go on with when they have changed
+SAMPLES, SAMPLE_BYTES = 16, 1 << 16  # of each weights file, to know a model by
 
 
 @dataclass(frozen=True)
@@ -87,9 +91,10 @@ def train(
     """
     started = time.monotonic()
     identity: dict[str, Any] = {
-        "config": config.model_dump(mode="json"),
+        "config": config.model_dump(mode="json", exclude=NO_NUMERICS),
         "data": data_hash(build),
         "weights": weights.name,
+        "model": _weights_digest(weights),
     }
     _claim(out, identity)
     if (out / RESULT).is_file():
@@ -125,7 +130,7 @@ def train(
         seconds=round(time.monotonic() - started + before, 1),
         peak_rss_mb=_peak_rss_mb(),
         seed=config.seed,
-        config=identity["config"],
+        config=config.model_dump(mode="json"),
         weights=weights.name,
         data_hash=identity["data"],
     )
@@ -151,17 +156,35 @@ def load_student(weights: Path, compute: Compute) -> PreTrainedModel:
 
 
 def _claim(out: Path, identity: dict[str, Any]) -> None:
-    """Note what `out` is for, or check that it is for the same."""
+    """Note what `out` is for; where it holds a result or a checkpoint, check that they are of the same."""
     out.mkdir(parents=True, exist_ok=True)
     path = out / STARTED
-    if not path.is_file():
+    held = (out / RESULT).is_file() or _last_checkpoint(out / "checkpoints") is not None
+    if not held or not path.is_file():
         _write_json(path, identity)
         return
     other = [key for key, value in json.loads(path.read_text()).items() if identity.get(key) != value]
     if other:
         raise TutelageError(
-            f"{out} holds a training with other {' and '.join(other)}. Name another folder, or remove this one."
+            f"{out} holds a training with other {' and '.join(other)}. "
+            f"Remove the folder (`rm -r {shlex.quote(str(out))}`) to train anew."
         )
+
+
+def _weights_digest(weights: Path) -> str:
+    """Tells models apart whose folders have one name, by config.json and by parts all over the weights.
+
+    Content alone counts: a copied project goes on with its training. Whole files would take a minute for large models.
+    """
+    digest = hashlib.sha256()
+    for path in sorted([*weights.glob("config.json"), *weights.glob("*.safetensors")]):
+        size = path.stat().st_size
+        digest.update(f"{path.name} {size} ".encode())
+        with path.open("rb") as file:
+            for part in range(SAMPLES):
+                file.seek(size * part // SAMPLES)
+                digest.update(file.read(SAMPLE_BYTES))
+    return digest.hexdigest()
 
 
 def _validation_trees(rows: list[Row], config: TrainConfig) -> list[Tree]:
@@ -220,7 +243,13 @@ def _trainer(
     callbacks: list[Any] = [reporter]
     if validation and config.patience:
         callbacks.append(EarlyStoppingCallback(config.patience))
-    trainer = TreeTrainer(model=model, args=args, steps=steps, validation=validation, callbacks=callbacks)
+    try:
+        trainer = TreeTrainer(model=model, args=args, steps=steps, validation=validation, callbacks=callbacks)
+    except (RuntimeError, ValueError, ImportError) as error:  # of a tracker that is not installed or not known
+        raise TutelageError(
+            f"The training could not be set up: {str(error).strip().rstrip('.')}. Mend [train] in tutelage.toml "
+            f"(log_to = {json.dumps(config.log_to)}) or install what is missing."
+        ) from error
     for printer in (PrinterCallback, ProgressCallback):
         trainer.remove_callback(printer)
     return trainer
