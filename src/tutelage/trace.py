@@ -3,6 +3,7 @@
 JSON that arrived from outside (tool schemas, call arguments) is kept as its text: the order of keys is tokens.
 """
 
+import hashlib
 import json
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -32,6 +33,13 @@ class Task(Plain):
             data = {**data, "turns": [data["prompt"]]}
             del data["prompt"]
         return data
+
+
+def task_content(task: Task) -> str:
+    """A digest of what is asked and of what is set up for it; case and white space do not tell two tasks apart."""
+    turns = [" ".join(turn.casefold().split()) for turn in task.turns]
+    text = json.dumps([turns, task.setup], sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
 
 
 class ToolCall(Plain):

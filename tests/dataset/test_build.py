@@ -115,6 +115,34 @@ def test_a_message_that_was_cut_off_is_not_taught(
     assert [row["step"] for row in rows(tmp_path / "out")] == [0, 0]
 
 
+def test_what_a_reviewer_wrote_is_taught_once_approved(
+    project: Project, store: TraceStore, record: Record, tmp_path: Path
+) -> None:
+    """Also in the place of a message that was cut off; until then the original's reward keeps nothing."""
+    id = record("P-1", stop_reason=StopReason.TOKEN_LIMIT, finish_reasons=["stop", "length"])
+    messages = [*conversation("P-1")[:-1], Message(role="assistant", content="It is 12.50.")]
+    revision = store.revise(id, messages, base=0, author="me", note="")
+    with pytest.raises(TutelageError, match="1 edited and not approved yet"):
+        build(project, store, tmp_path / "out")
+    store.judge(id, revision, Verdict.APPROVED, reviewer="me")
+    summary = build(project, store, tmp_path / "out")
+    assert [row["messages"][-1]["content"] for row in rows(tmp_path / "out")] == ["", "It is 12.50."]
+    assert summary.task_ids == ["task-P-1"] and len(summary.task_contents) == 1
+
+
+def test_a_build_killed_between_its_renames_is_not_lost(
+    project: Project, store: TraceStore, record: Record, tmp_path: Path
+) -> None:
+    id = record("P-1")
+    build(project, store, tmp_path / "out")
+    (tmp_path / "out").rename(tmp_path / ".out.old")
+    store.judge(id, 0, Verdict.REJECTED, reviewer="me")
+    with pytest.raises(TutelageError, match="1 rejected"):
+        build(project, store, tmp_path / "out")
+    assert read_summary(tmp_path / "out").train.rows == 2
+    assert not (tmp_path / ".out.old").exists()
+
+
 def test_a_message_for_context_only_stays_in_the_history(
     project: Project, store: TraceStore, record: Record, tmp_path: Path
 ) -> None:

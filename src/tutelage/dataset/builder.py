@@ -29,7 +29,7 @@ from tutelage.render.engine import CannotExpress
 from tutelage.render.renderer import Renderer, TokenRow
 from tutelage.render.student import student_engine, student_template, student_tokenizer
 from tutelage.store import TraceStore, TraceSummary
-from tutelage.trace import Trace
+from tutelage.trace import Trace, task_content
 
 Progress = Callable[[int, int], None]  # traces done, traces in all
 
@@ -99,6 +99,7 @@ class _Work:
         self._writers = writers
         self._contents: set[str] = set()
         self._tasks: dict[str, set[str]] = {name: set() for name in _SPLITS}
+        self._task_contents: set[str] = set()
         self._left_out, self._rows_left_out = Counter(summary.traces_left_out), Counter[str]()
         self._tools, self._lengths = Counter[str](), Counter[int]()
         self._prefixes = PrefixCounter()
@@ -130,6 +131,7 @@ class _Work:
                 self._tools.update(call.name for call in row.messages[-1].tool_calls)
         split.traces += 1
         self._tasks[name].add(trace.task.id)
+        self._task_contents.add(task_content(trace.task))
         if name == "train":
             kind = self._summary.kinds.setdefault(trace.task.kind, Kind())
             kind.traces += 1
@@ -142,6 +144,8 @@ class _Work:
         summary.rows_left_out = dict(sorted(self._rows_left_out.items()))
         summary.traces_kept = summary.train.traces + summary.validation.traces
         summary.train.tasks, summary.validation.tasks = (len(self._tasks[name]) for name in _SPLITS)
+        summary.task_ids = sorted(set().union(*self._tasks.values()))
+        summary.task_contents = sorted(self._task_contents)
         summary.tokens_unrolled, summary.tokens_tree = summary.train.tokens_unrolled, self._prefixes.count
         summary.tools = dict(sorted(self._tools.items()))
         summary.kinds = dict(sorted(summary.kinds.items()))

@@ -5,22 +5,28 @@ import json
 from collections.abc import Iterable
 
 from tutelage.store import TraceSummary
-from tutelage.trace import Task, Trace, Verdict
+from tutelage.trace import Task, Trace, Verdict, task_content
 
 # Why a trace was left out, as the summary counts it.
 UNFINISHED, REJECTED, UNJUDGED = "not finished", "rejected", "neither reward nor approval"
+EDITED = "edited and not approved yet"
 LEAKED, DUPLICATE, ROWLESS = "evaluation task", "same messages as another trace", "no row could be made"
 LEAST_TASKS_TO_SPLIT = 20  # with as many, at least one is for validation
 
 
 def reason_to_leave_out(trace: TraceSummary, min_reward: float) -> str | None:
-    """None keeps the trace: approved, or with enough reward and not rejected."""
+    """None keeps the trace: approved, or with enough reward and not rejected.
+
+    The reward is of what the model did, so that an edited trace needs a reviewer's word.
+    """
     if not trace.finished:
         return UNFINISHED
     if trace.verdict is Verdict.REJECTED:
         return REJECTED
     if trace.verdict is Verdict.APPROVED:
         return None
+    if trace.revision > 0:
+        return EDITED
     if trace.reward is None:
         return UNJUDGED
     return f"reward below {min_reward:g}" if trace.reward < min_reward else None
@@ -39,12 +45,6 @@ class EvaluationTasks:
 
     def hold(self, task: Task) -> bool:
         return task.id in self._ids or task_content(task) in self._contents
-
-
-def task_content(task: Task) -> str:
-    """A digest of what is asked and of what is set up for it; case and white space do not tell two tasks apart."""
-    turns = [" ".join(turn.casefold().split()) for turn in task.turns]
-    return _digest(json.dumps([turns, task.setup], sort_keys=True, ensure_ascii=False))
 
 
 def trace_content(trace: Trace) -> str:

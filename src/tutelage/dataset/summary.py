@@ -57,6 +57,9 @@ class BuildSummary(BaseModel):
     kinds: dict[str, Kind] = {}
     lengths: dict[str, int] = {}  # rows by their length in tokens, both splits: "<= 512" counts 257 to 512
     longest: int = 0
+    # The tasks of the kept traces, both splits: an evaluation counts those that it shares with them.
+    task_ids: list[str] = []
+    task_contents: list[str] = []  # trace.task_content of each
 
     def sentence(self) -> str:
         train, validation = self.train, self.validation

@@ -19,7 +19,10 @@ class Unrolled(NamedTuple):
 
 
 def unroll(trace: Trace) -> Iterator[Unrolled]:
-    """The rows of `trace`. Context-only messages stay in the history; a message that was cut off is not taught."""
+    """The rows of `trace`. Context-only messages stay in the history; a message that was cut off is not taught.
+
+    What a reviewer wrote in the place of one that was cut off is whole, and taught.
+    """
     calls = {step.seen: step for step in trace.steps}
     last = len(trace.messages) - 1
     step = -1
@@ -29,7 +32,7 @@ def unroll(trace: Trace) -> Iterator[Unrolled]:
         step += 1
         call = calls.get(index)
         cut_off = (call is not None and call.finish_reason == CUT_OFF_FINISH) or (
-            index == last and trace.stop_reason in CUT_OFF
+            index == last and trace.stop_reason in CUT_OFF and not (trace.revision > 0 and call is None)
         )
         if message.weight > 0 and not cut_off:
             yield Unrolled(step, trace.messages[: index + 1], call.started if call else trace.timestamp)

@@ -105,9 +105,11 @@ def replacing(folder: Path) -> Iterator[Path]:
 
     Raises TutelageError where `folder` holds something else than a build, or the disk takes no more.
     """
+    partial, old = (folder.with_name(f".{folder.name}.{suffix}") for suffix in ("partial", "old"))
+    if not folder.exists() and old.exists():  # killed between the two renames below
+        old.rename(folder)
     if folder.exists() and not (folder / BUILD_FILE).exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise TutelageError(f"{folder} is there and holds no build of a dataset. Name another folder or remove it.")
-    partial, old = (folder.with_name(f".{folder.name}.{suffix}") for suffix in ("partial", "old"))
     try:
         for left in (partial, old):
             shutil.rmtree(left, ignore_errors=True)
@@ -123,6 +125,8 @@ def replacing(folder: Path) -> Iterator[Path]:
         ) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+        if not folder.exists() and old.exists():
+            old.rename(folder)
         if folder.exists():
             shutil.rmtree(old, ignore_errors=True)
 
