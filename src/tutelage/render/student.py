@@ -48,6 +48,21 @@ def embedded_gguf() -> Path:
     return files[0]
 
 
+def student_gguf(student: Student, folder: Path) -> Path:
+    """The GGUF file that the embedded endpoint serves for this student. Raises TutelageError where it has none."""
+    if student.model == EMBEDDED_MODEL:
+        return embedded_gguf()
+    if not student.model.endswith(".gguf"):
+        raise TutelageError(
+            f'The embedded endpoint cannot serve "{student.model}". Serve it (tutelage serve --engine vllm --print) '
+            "and name its URL as [student] url."
+        )
+    path = folder / student.model
+    if not path.is_file():
+        raise TutelageError(f"The student {path} was not found. Name a GGUF file or a model folder.")
+    return path
+
+
 def load_template(name: str, folder: Path) -> str:
     """A shipped template by name, or a file relative to `folder`. Raises TutelageError where neither is there."""
     shipped = TEMPLATES / f"{name}.jinja"

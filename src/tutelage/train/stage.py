@@ -92,15 +92,16 @@ def train_config(project: Project) -> TrainConfig:
 
 def student_folder(project: Project, cache: Path) -> Path:
     """The folder to load the student from; a GGUF file is dequantised into `cache` first."""
-    from tutelage.render.student import EMBEDDED_MODEL, embedded_gguf
+    from tutelage.render.engine import Engine
+    from tutelage.render.student import student_engine, student_gguf
     from tutelage.train.weights import student_weights
 
-    model = project.settings.student.model
-    path = embedded_gguf() if model == EMBEDDED_MODEL else project.path(model)
-    if path.suffix == ".gguf":
-        return student_weights(path, cache)
-    if path.is_dir():
-        return path
+    student = project.settings.student
+    if student_engine(student) is Engine.LLAMA_CPP:
+        return student_weights(student_gguf(student, project.folder), cache)
+    model = student.model
+    if project.path(model).is_dir():
+        return project.path(model)
     raise TutelageError(
         f'tutelage.toml: [student] model "{model}" is no folder and no GGUF file. Download it first: '
         f"hf download {model} --local-dir FOLDER, and name that folder."
