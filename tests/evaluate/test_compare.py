@@ -80,7 +80,22 @@ def test_a_finished_evaluation_starts_nothing(folder: Path) -> None:
         project = open_with(folder, f'url = "{endpoint.url}"\nmodel = "untrained"')
         first = run(project, limit=3)
     again = run(project, limit=3)
-    assert again.variants == first.variants
+    assert again == first  # with the date, version and commit of when it was measured
+
+
+def test_rollouts_that_an_error_left_open_are_no_result(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    project = open_with(folder, 'url = "http://127.0.0.1:9/v1"\nmodel = "untrained"')
+    monkeypatch.setattr("tutelage.evaluate.compare._run", lambda *_: None)  # as if each had ended with an error
+    with pytest.raises(TutelageError, match=r"4 rollouts ended with an error .*tutelage doctor"):
+        run(project, limit=2)
+    assert not project.path("evaluation").exists()
+
+
+def test_a_student_that_the_embedded_endpoint_cannot_serve_is_named(folder: Path) -> None:
+    (folder / "training" / "adapter").mkdir(parents=True)
+    (folder / "training" / "adapter" / "adapter.gguf").write_bytes(b"GGUF")
+    with pytest.raises(TutelageError, match=r'cannot serve "Qwen/Qwen3-0\.6B"\. Serve it'):
+        run(open_with(folder, 'model = "Qwen/Qwen3-0.6B"'))
 
 
 def test_a_missing_adapter_says_what_to_run(folder: Path) -> None:

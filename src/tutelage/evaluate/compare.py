@@ -22,7 +22,7 @@ from tutelage.errors import TutelageError
 from tutelage.evaluate.evaluation import Evaluation, Provenance, TaskName, Variant, compare, variant
 from tutelage.evaluate.provenance import checkout_commit, file_sha256, fingerprint, shared_tasks, tasks_sha256
 from tutelage.project import Project, Sampling, Student, Teacher, expand
-from tutelage.render.student import embedded_gguf, load_template
+from tutelage.render.student import load_template, student_gguf
 from tutelage.store import TraceStore
 from tutelage.trace import Task, now
 
@@ -56,34 +56,42 @@ def evaluate(
     teacher_url: str | None = None,
     teacher_model: str | None = None,
     block: int = BLOCK,
+    dataset: Path | None = None,
     on_progress: Callable[[int, int, str], None] | None = None,
 ) -> Evaluation:
     """Before, after and, if asked for, the teacher on the same held-out tasks; writes `out`/evaluation.json.
 
     `adapter` is the folder with adapter.gguf. One embedded endpoint serves both variants; the adapter is switched by
     request, and the variants take turns every `block` tasks. With `student.url` set they are two models of that
-    endpoint. Finished rollouts are kept in the store and not repeated. `on_progress` is given rollouts done, rollouts
-    in all, and the variant's name.
+    endpoint. Finished rollouts are kept in the store and not repeated; where all are, evaluation.json keeps its date
+    and origin. `dataset` is the folder of the build that was trained on, by default the project's. `on_progress` is
+    given rollouts done, rollouts in all, and the variant's name.
     """
     started = time.monotonic()
     if project.settings.tasks.verifier is None:
         raise TutelageError("tutelage.toml names no verifier under [tasks]: without one nothing says what is solved.")
     tasks = project.tasks("evaluate")[:limit]
     student = project.settings.student
-    name = fingerprint(project, tasks, [_adapter_sha256(student, adapter), _student_sha256(student)])
+    name = fingerprint(project, tasks, _parts(project, adapter))
     contenders = _students(student, name, adapter)
     if with_teacher:
         contenders.append(_teacher(project, tasks, teacher_url, teacher_model))
     progress = _Progress(store, tasks, contenders, on_progress)
+    earlier = None
     if progress.done < progress.total:
         _run(project, store, adapter, tasks, contenders, block, progress)
+        _require_finished(store, tasks, contenders)
+    else:
+        earlier = _earlier(out, name)
     evaluation = Evaluation(
         project=project.settings.name,
         tasks=tuple(TaskName(id=task.id, kind=task.kind) for task in tasks),
         variants={contender.name: _variant(store, contender, tasks) for contender in contenders},
         comparisons=(),
-        provenance=_provenance(project, tasks, adapter, name, block),
-        seconds=round(time.monotonic() - started, 2),
+        provenance=earlier.provenance
+        if earlier
+        else _provenance(project, tasks, adapter, name, block, dataset or project.path("dataset")),
+        seconds=earlier.seconds if earlier else round(time.monotonic() - started, 2),
     )
     found = evaluation.variants
     pairs = [(found["before"], found["after"])] + ([(found["after"], found["teacher"])] if with_teacher else [])
@@ -172,7 +180,7 @@ def _run(
 def _embedded(project: Project, adapter: Path) -> EmbeddedEndpoint:
     student = project.settings.student
     return EmbeddedEndpoint(
-        embedded_gguf(),
+        student_gguf(student, project.folder),
         load_template(student.template, project.folder),
         adapter=adapter / "adapter.gguf",
         context=student.context,
@@ -215,9 +223,8 @@ class _Progress:
         contenders: Sequence[Contender],
         on_progress: Callable[[int, int, str], None] | None,
     ) -> None:
-        ids = {task.id for task in tasks}
         self.total = len(tasks) * len(contenders)
-        self.done = sum(len(ids & {id for id, _ in store.finished(contender.run)}) for contender in contenders)
+        self.done = _finished(store, tasks, contenders)
         self._on_progress = on_progress
 
     def advance(self, name: str, _finished: object = None) -> None:
@@ -226,13 +233,39 @@ class _Progress:
             self._on_progress(self.done, self.total, name)
 
 
+def _finished(store: TraceStore, tasks: Sequence[Task], contenders: Sequence[Contender]) -> int:
+    ids = {task.id for task in tasks}
+    return sum(len(ids & {id for id, _ in store.finished(contender.run)}) for contender in contenders)
+
+
+def _require_finished(store: TraceStore, tasks: Sequence[Task], contenders: Sequence[Contender]) -> None:
+    """A rollout that an error outside the model ended says nothing of the model: it is left to be run again."""
+    left = len(tasks) * len(contenders) - _finished(store, tasks, contenders)
+    if left:
+        raise TutelageError(
+            f"{left} rollout{'s' if left != 1 else ''} ended with an error of the endpoint or a server: mend it "
+            "(`tutelage doctor`), then run `tutelage evaluate` again. What is finished is kept."
+        )
+
+
+def _earlier(out: Path, name: str) -> Evaluation | None:
+    """The evaluation in `out` if it is of the same rollouts."""
+    try:
+        found = Evaluation.read(out)
+    except TutelageError:
+        return None
+    return found if found.provenance.fingerprint == name else None
+
+
 def _variant(store: TraceStore, contender: Contender, tasks: Sequence[Task]) -> Variant:
     """The outcomes in the order of the tasks, from the traces as they were recorded."""
     ids = {summary.task_id: summary.id for summary in store.summaries(run=contender.run) if summary.finished}
     return variant(contender.name, contender.model, contender.run, [store.load(ids[task.id], 0) for task in tasks])
 
 
-def _provenance(project: Project, tasks: Sequence[Task], adapter: Path, name: str, block: int) -> Provenance:
+def _provenance(
+    project: Project, tasks: Sequence[Task], adapter: Path, name: str, block: int, dataset: Path
+) -> Provenance:
     settings = project.settings
     return Provenance(
         created=now(),
@@ -240,12 +273,12 @@ def _provenance(project: Project, tasks: Sequence[Task], adapter: Path, name: st
         commit=checkout_commit(),
         seed=settings.seed,
         student=settings.student.model,
-        student_sha256=_student_sha256(settings.student),
+        student_sha256=_student_sha256(project),
         adapter=_relative(adapter, project),
         adapter_sha256=_adapter_sha256(settings.student, adapter),
         tasks_file=str(settings.tasks.evaluate),
         tasks_sha256=tasks_sha256(tasks),
-        shared_tasks=shared_tasks(project, tasks),
+        shared_tasks=shared_tasks(project, tasks, dataset),
         fingerprint=name,
         template=settings.student.template,
         sampling=settings.student.sampling.model_dump(mode="json"),
@@ -255,18 +288,27 @@ def _provenance(project: Project, tasks: Sequence[Task], adapter: Path, name: st
     )
 
 
+def _parts(project: Project, adapter: Path) -> list[str | None]:
+    """What the students' rollouts hang on beside the settings."""
+    student = project.settings.student
+    template = None if student.url else load_template(student.template, project.folder)
+    return [_adapter_sha256(student, adapter), _student_sha256(project), template]
+
+
 def _adapter_sha256(student: Student, adapter: Path) -> str | None:
-    """None for a student that an endpoint of the user's serves: the adapter lies there."""
+    """Of adapter.gguf; where an endpoint of the user's serves the student, of the PEFT adapter if it lies here."""
     if student.url:
-        return None
+        peft = adapter / "adapter_model.safetensors"
+        return file_sha256(peft) if peft.is_file() else None
     file = adapter / "adapter.gguf"
     if not file.is_file():
         raise TutelageError(f"{file} was not found. Run `tutelage train` first.")
     return file_sha256(file)
 
 
-def _student_sha256(student: Student) -> str | None:
-    return None if student.url else file_sha256(embedded_gguf())
+def _student_sha256(project: Project) -> str | None:
+    student = project.settings.student
+    return None if student.url else file_sha256(student_gguf(student, project.folder))
 
 
 def _without_password(store: str) -> str:

@@ -72,12 +72,12 @@ class Provenance(Plain):
     commit: str | None  # of the tutelage checkout; None for an installed package
     seed: int
     student: str
-    student_sha256: str | None  # of the embedded GGUF
+    student_sha256: str | None  # of the GGUF that the embedded endpoint served
     adapter: str
-    adapter_sha256: str | None
+    adapter_sha256: str | None  # of adapter.gguf, or of the PEFT adapter beside an endpoint of the user's
     tasks_file: str
     tasks_sha256: str  # of the tasks used, in order
-    shared_tasks: int  # that stand among the training tasks too, by id or by content; 0 is as it should be
+    shared_tasks: int  # that the dataset was built from too, by id or by content; 0 is as it should be
     fingerprint: str  # names the runs
     template: str
     sampling: dict[str, JsonValue]
