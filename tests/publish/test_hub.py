@@ -1,3 +1,4 @@
+import hashlib
 import json
 import re
 from collections.abc import Iterator
@@ -89,6 +90,9 @@ def test_an_adapter_is_read_back_byte_for_byte(hub: Hub, project: Project, train
     assert found["base_model"] == "HuggingFaceTB/SmolLM2-135M-Instruct" and found["license"] == "apache-2.0"
     assert b"has not been evaluated" in repository.files["README.md"]
     assert not any(b"/home/me" in content for content in repository.files.values())
+    card = repository.files["README.md"].decode()
+    assert "--lora-modules shop-student=me/shop-student" in card and "--max-lora-rank 16" in card
+    assert "hf download me/shop-student chat_template.jinja" in card and "--chat-template chat_template.jinja" in card
 
 
 def test_the_card_gives_the_figures_of_the_evaluation(
@@ -105,21 +109,36 @@ def test_the_card_gives_the_figures_of_the_evaluation(
     evaluation = {
         "variants": {"after": variant},
         "comparisons": [],
-        "provenance": {"commit": None, "tasks_sha256": "ef" * 32, "seed": 3, "version": "0.1.0"},
+        "provenance": {
+            "commit": None,
+            "tasks_sha256": "ef" * 32,
+            "seed": 3,
+            "version": "0.1.0",
+            "adapter_sha256": hashlib.sha256((training / "adapter" / "adapter.gguf").read_bytes()).hexdigest(),
+        },
     }
     (tmp_path / "evaluation.json").write_text(json.dumps(evaluation))
     push_model(project, training, tmp_path, "me/shop-student")
     card = hub.repositories["model", "me/shop-student"].files["README.md"].decode()
     assert "| after | 56 of 60 | 93% | 84% to 97% |" in card and "seed 3" in card
+    (training / "adapter" / "adapter.gguf").write_bytes(b"trained anew")
+    with pytest.raises(TutelageError, match="of another adapter"):
+        push_model(project, training, tmp_path, "me/shop-student")
 
 
 def test_pushing_again_adds_a_commit(hub: Hub, build: Path) -> None:
     push_dataset(build, "me/shop-traces", private=False)
     (build / "build.json").write_text('{"rows": 51}')
-    push_dataset(build, "me/shop-traces")
+    push_dataset(build, "me/shop-traces", private=False)
     repository = hub.repositories["dataset", "me/shop-traces"]
     assert len(repository.commits) == 2 and json.loads(repository.files["build.json"])["rows"] == 51
-    assert not repository.private  # an existing repository keeps its visibility
+
+
+def test_nothing_is_pushed_to_a_repository_that_is_public_unless_asked_for(hub: Hub, build: Path) -> None:
+    push_dataset(build, "me/shop-traces", private=False)
+    with pytest.raises(TutelageError, match=r"me/shop-traces exists and is public\..*--public"):
+        push_dataset(build, "me/shop-traces")
+    assert len(hub.repositories["dataset", "me/shop-traces"].commits) == 1
 
 
 def test_a_missing_token_is_named_before_anything_is_sent(

@@ -5,22 +5,27 @@ from collections.abc import Mapping
 from typing import Any
 
 from tutelage import __version__
+from tutelage.endpoint.vllm import student_command
 from tutelage.project import Settings
 
 EMBEDDED_HUB_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"
 EMBEDDED_LICENCE = "apache-2.0"
+# Of a merged model the repository itself holds the template, and there is no adapter.
+MERGED_FLAGS = ("--port", "--max-model-len", "--enable-auto-tool-choice", "--tool-call-parser", "--reasoning-parser")
 
 
 def model_card(
     *,
-    name: str,
+    repo_id: str,
     base: str,
+    rank: int,
     merged: bool,
     project: Settings,
     training: Mapping[str, Any],
     evaluation: Mapping[str, Any],
 ) -> str:
     """What it is, what it was trained on, how well it did: from train.json (`training`) and evaluation.json."""
+    name = repo_id.rpartition("/")[2]
     header: dict[str, Any] = {
         "base_model": base,
         "base_model_relation": "finetune" if merged else "adapter",
@@ -37,7 +42,7 @@ def model_card(
         f"its tools. The chat template is the one it was trained with: use it as it stands.",
         _figures(evaluation),
         "## Training\n\n" + _table(training),
-        "## Use\n\n" + _use(base, name, merged),
+        "## Use\n\n" + _use(base, repo_id, rank, merged, project),
     ]
     return _header(header) + "\n\n".join(parts) + "\n"
 
@@ -66,11 +71,25 @@ def _figures(evaluation: Mapping[str, Any]) -> str:
     return "## Success on held-out tasks\n\n" + "\n".join(lines) + "\n\n" + " ".join(notes)
 
 
-def _use(base: str, name: str, merged: bool) -> str:
-    command = (
-        f"vllm serve OWNER/{name}" if merged else f"vllm serve {base} --enable-lora --lora-modules {name}=OWNER/{name}"
+def _use(base: str, repo_id: str, rank: int, merged: bool, project: Settings) -> str:
+    """The commands that serve it, the same as `tutelage serve --engine vllm --print` shows."""
+    student = project.student
+    own_template = base == EMBEDDED_HUB_ID or student.model.endswith(".gguf")
+    command = student_command(
+        base,
+        repo_id,
+        chat_format=student.template if own_template else base,
+        chat_template="chat_template.jinja",
+        name=repo_id.rpartition("/")[2],
+        rank=rank,
+        context=student.context,
     )
-    return f"```\n{command} --enable-auto-tool-choice --tool-call-parser hermes --reasoning-parser qwen3\n```"
+    if merged:
+        kept = [flag.text for flag in command.flags if flag.text.startswith(MERGED_FLAGS)]
+        lines = " \\\n  ".join([f"vllm serve {repo_id}", *kept])
+    else:
+        lines = f"hf download {repo_id} chat_template.jinja --local-dir .\n" + command.line()
+    return f"```\n{lines}\n```"
 
 
 def _table(record: Mapping[str, Any]) -> str:

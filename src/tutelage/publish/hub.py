@@ -1,5 +1,6 @@
 """Push a dataset or a model to the Hugging Face Hub (or the server that HF_ENDPOINT names)."""
 
+import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -40,19 +41,23 @@ def push_model(
 ) -> str:
     """Push the adapter, or with `merged` the whole model, with tokenizer, template and card in one commit; its URL.
 
-    The card's figures are evaluation.json's; without it the card says that the model was not evaluated.
+    The card's figures are evaluation.json's; without it the card says that the model was not evaluated. Raises
+    TutelageError where the figures are another adapter's.
     """
     adapter = training / "adapter"
     base = adapter_base(adapter)
+    figures = _read(evaluation / "evaluation.json", None) if evaluation else {}
+    _require_same_adapter(figures, adapter)
     folder = merge_adapter(adapter, training / "merged") if merged else adapter
     hub_base = _hub_base(project, base)
     card = model_card(
-        name=repo_id.rpartition("/")[2],
+        repo_id=repo_id,
         base=hub_base,
+        rank=json.loads((adapter / "adapter_config.json").read_text())["r"],
         merged=merged,
         project=project.settings,
         training=_read(training / "train.json", "tutelage train"),
-        evaluation=_read(evaluation / "evaluation.json", None) if evaluation else {},
+        evaluation=figures,
     )
     with TemporaryDirectory() as scratch:
         tokenizer = Path(scratch)
@@ -66,6 +71,14 @@ def push_model(
         files["README.md"] = card.encode()
         what = "merged model" if merged else "LoRA adapter"
         return _push("model", repo_id, files, private=private, message=f"Push a {what}")
+
+
+def _require_same_adapter(evaluation: Mapping[str, Any], adapter: Path) -> None:
+    """An evaluation without the adapter's hash (it lay at an endpoint of the user's) cannot be told."""
+    measured = evaluation.get("provenance", {}).get("adapter_sha256")
+    files = [adapter / name for name in ("adapter.gguf", "adapter_model.safetensors")]
+    if measured and measured not in [hashlib.sha256(file.read_bytes()).hexdigest() for file in files if file.is_file()]:
+        raise TutelageError("evaluation.json is of another adapter. Run `tutelage evaluate` again.")
 
 
 def _model_files(folder: Path, tokenizer: Path, *, merged: bool) -> dict[str, Path | bytes]:
@@ -119,6 +132,8 @@ def _push(
     api = HfApi(endpoint=os.environ.get("HF_ENDPOINT"), token=token, library_name="tutelage")
     with _clear_errors(repo_id, api.endpoint):
         url = api.create_repo(repo_id, repo_type=kind, private=private, exist_ok=True)
+        if private and not api.repo_info(url.repo_id, repo_type=kind).private:
+            raise TutelageError(f"{url.repo_id} exists and is public. Name another, or push with --public.")
         operations = [
             CommitOperationAdd(path_in_repo=name, path_or_fileobj=file if isinstance(file, bytes) else str(file))
             for name, file in sorted(files.items())
