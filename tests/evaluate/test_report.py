@@ -111,3 +111,15 @@ def test_the_stages_records_give_curves_and_facts(project: Project, store: Trace
         and "training/train.json, seed 0" in html
         and str(tmp_path) not in html
     )
+
+
+def test_a_training_after_the_evaluation_is_not_shown_as_its_own(
+    project: Project, store: TraceStore, tmp_path: Path
+) -> None:
+    training, dataset = tmp_path / "training", tmp_path / "dataset"
+    examples.write_stage_records(training, dataset)
+    (training / "adapter").mkdir()
+    (training / "adapter" / "adapter.gguf").write_bytes(b"trained anew")
+    made = gather(project, store, examples.evaluation(store, 20), training, dataset)
+    assert made.other_adapter and not made.training and "loss" not in made.plots
+    assert "trained anew since this evaluation" in page_text(made)

@@ -4,68 +4,22 @@ import json
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tutelage.errors import TutelageError
-from tutelage.evaluate.evaluation import Comparison, Evaluation, Variant
+from tutelage.evaluate.contents import FailureRow, KindRow, Report, Source, duration, p_value, percent, points
+from tutelage.evaluate.evaluation import Evaluation, Variant
 from tutelage.evaluate.failures import BROKEN
-from tutelage.evaluate.plots import Losses, Plot, kinds_plot, loss_plot
-from tutelage.evaluate.side_by_side import Example, examples
+from tutelage.evaluate.plots import Losses, kinds_plot, loss_plot
+from tutelage.evaluate.provenance import file_sha256
+from tutelage.evaluate.side_by_side import examples
 from tutelage.project import Project
 from tutelage.store import TraceStore
 
 if TYPE_CHECKING:
     from rich.console import Console
-
-
-@dataclass(frozen=True)
-class KindRow:
-    kind: str
-    tasks: int
-    solved: tuple[int, ...]  # one a variant
-
-
-@dataclass(frozen=True)
-class FailureRow:
-    category: str
-    counts: tuple[int, ...]  # one a variant
-
-
-@dataclass(frozen=True)
-class Source:
-    """Where a number came from."""
-
-    what: str
-    where: str
-
-
-@dataclass(frozen=True)
-class Report:
-    """All that the page and the terminal show."""
-
-    project: str
-    evaluation: Evaluation
-    headline: str
-    comparison: Comparison | None  # before against after
-    kinds: tuple[KindRow, ...]
-    failures: tuple[FailureRow, ...]
-    broken: int  # rollouts that an endpoint's or a server's error ended
-    plots: dict[str, Plot] = field(default_factory=dict)
-    training: tuple[Source, ...] = ()
-    examples: tuple[Example, ...] = ()
-    stages: tuple[tuple[str, float], ...] = ()  # name, seconds
-    sources: tuple[Source, ...] = ()
-
-    @property
-    def seconds(self) -> float:
-        return sum(seconds for _, seconds in self.stages)
-
-    @property
-    def variants(self) -> tuple[Variant, ...]:
-        return tuple(self.evaluation.variants.values())
 
 
 def make_report(
@@ -105,6 +59,9 @@ def gather(
     A folder that is None or lacks its file leaves its part of the page out.
     """
     train, build = _read(train_folder, "train.json"), _read(build_folder, "build.json")
+    other_adapter = train_folder is not None and _is_other_adapter(train_folder / "adapter", evaluation)
+    if other_adapter:
+        train, build = {}, {}
     variants, kinds = tuple(evaluation.variants.values()), evaluation.kinds()
     plots = {"kinds": kinds_plot(kinds, variants)}
     losses = loss_plot(_losses(train))
@@ -119,9 +76,10 @@ def gather(
         failures=_failures(variants),
         broken=sum(outcome.category in BROKEN.values() for variant in variants for outcome in variant.outcomes),
         plots=plots,
-        training=tuple(_training_facts(train, build)),
+        training=tuple(_training_facts(train)),
         examples=tuple(examples(evaluation, store)),
         stages=tuple((stages or _recorded_seconds(project, evaluation, train)).items()),
+        other_adapter=other_adapter,
         sources=tuple(_sources(project, evaluation, train_folder, train, build_folder, build)),
     )
 
@@ -150,30 +108,6 @@ def page_text(report: Report) -> str:
     return environment.from_string(text).render(report=report, evaluation=report.evaluation)
 
 
-def percent(rate: float) -> str:
-    return f"{100 * rate:.0f} %"
-
-
-def points(difference: float) -> str:
-    """A difference of rates in percentage points, with its sign."""
-    return f"{100 * difference:+.0f}".replace("-", "−")
-
-
-def p_value(p: float) -> str:
-    return (
-        "p\N{NO-BREAK SPACE}<\N{NO-BREAK SPACE}0.0001"
-        if p < 0.0001
-        else f"p\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}{p:.2g}"
-    )
-
-
-def duration(seconds: float) -> str:
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest:02} s"
-
-
 def _headline(evaluation: Evaluation) -> str:
     before, after = evaluation.variants.get("before"), evaluation.variants.get("after")
     if before and after:
@@ -198,6 +132,14 @@ def _failures(variants: Sequence[Variant]) -> tuple[FailureRow, ...]:
     return tuple(
         FailureRow(category, tuple(count[category] for count in counts)) for category, _ in total.most_common()
     )
+
+
+def _is_other_adapter(adapter: Path, evaluation: Evaluation) -> bool:
+    """Whether the training's adapter is another than the evaluated one; False where that cannot be told."""
+    files = [adapter / name for name in ("adapter.gguf", "adapter_model.safetensors")]
+    found = [file_sha256(file) for file in files if file.is_file()]
+    measured = evaluation.provenance.adapter_sha256
+    return bool(found and measured) and measured not in found
 
 
 def _read(folder: Path | None, name: str) -> dict[str, Any]:
@@ -228,7 +170,7 @@ def _losses(train: Mapping[str, Any]) -> Losses:
     )
 
 
-def _training_facts(train: Mapping[str, Any], build: Mapping[str, Any]) -> list[Source]:
+def _training_facts(train: Mapping[str, Any]) -> list[Source]:
     if not train:
         return []
     config, losses = train["config"], _losses(train)

@@ -4,7 +4,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from tutelage.evaluate.report import Report, duration, p_value, percent, points
+from tutelage.evaluate.contents import Report, duration, p_value, percent, points
 
 COLOURS = {"before": "yellow", "after": "blue", "teacher": "bright_black"}
 BAR = 24  # characters
@@ -55,6 +55,8 @@ def _sentences(report: Report) -> list[str]:
             f"McNemar's exact test: {p_value(found.p)}."
         )
     lines += [f"The {variant.name} is a script, no language model." for variant in report.variants if variant.scripted]
+    if report.other_adapter:
+        lines.append("The student was trained anew since this evaluation. Run `tutelage evaluate` again.")
     if report.broken:
         lines.append(
             f"{report.broken} rollouts ended because an endpoint or a server failed; they count as not solved. "
