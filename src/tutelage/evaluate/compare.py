@@ -27,7 +27,7 @@ from tutelage.store import TraceStore
 from tutelage.trace import Task, now
 
 ADAPTER_MODEL = "student"  # the adapter's name at an endpoint of the user's (vLLM: --lora-modules student=…)
-BLOCK = 20  # tasks; the last rollouts of a block leave slots idle, so that small blocks cost time
+BLOCK = 30  # tasks; a switch of adapters empties the slots, and the last rollouts of a block leave some idle
 
 
 @dataclass(frozen=True)
