@@ -42,7 +42,7 @@ def init(
     folder: Annotated[Path, typer.Argument(help="The new project folder.")],
     example: Annotated[str, typer.Option(help='"blank" to fill in, or "shop", the example with its tasks.')] = "blank",
     seed: Annotated[int, typer.Option(help="Of the example's tasks.", min=0)] = 0,
-    train_tasks: Annotated[int, typer.Option(help="How many the example has for training.", min=1)] = 160,
+    train_tasks: Annotated[int, typer.Option(help="How many the example has for training.", min=1)] = 192,
     evaluate_tasks: Annotated[int, typer.Option(help="How many it holds out.", min=1)] = 60,
 ) -> None:
     """Make a project folder: tutelage.toml, mcp.json, tasks, a verifier. One that is there is left as it is."""
@@ -195,7 +195,7 @@ def report(project: ProjectOption = HERE) -> None:
 def quickstart(
     folder: Annotated[Path, typer.Option(help="Where the example project is made.")] = Path("quickstart"),
     seed: Annotated[int, typer.Option(help="Of tasks, training and order.", min=0)] = 0,
-    train_tasks: Annotated[int, typer.Option(help="Tasks whose traces are trained on.", min=1)] = 160,
+    train_tasks: Annotated[int, typer.Option(help="Tasks whose traces are trained on.", min=1)] = 192,
     evaluate_tasks: Annotated[int, typer.Option(help="Held-out tasks.", min=1)] = 60,
     teacher_url: TeacherUrl = None,
     teacher_model: TeacherModel = None,

@@ -44,7 +44,7 @@ class Measured:
 class Options:
     folder: Path
     seed: int = 0
-    train_tasks: int = 160
+    train_tasks: int = 192
     evaluate_tasks: int = 60
     teacher_url: str | None = None
     teacher_model: str | None = None

@@ -14,7 +14,7 @@ Example = Literal["blank", "shop"]
 
 
 def make_project(
-    folder: Path, example: Example = "blank", *, seed: int = 0, train_tasks: int = 160, evaluate_tasks: int = 60
+    folder: Path, example: Example = "blank", *, seed: int = 0, train_tasks: int = 192, evaluate_tasks: int = 60
 ) -> bool:
     """Write a new project to `folder`; False where it already holds one, which is left as it is.
 
