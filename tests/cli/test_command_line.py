@@ -115,7 +115,7 @@ def test_a_disk_without_room_is_said_and_keeps_what_was_there(full_disk: Path) -
 def test_a_store_without_traces_makes_no_dataset(tmp_path: Path) -> None:
     tutelage("init", tmp_path / "p")
     ended = tutelage("dataset", "build", "-p", tmp_path / "p")
-    refuses(ended, "0 traces")
+    refuses(ended, "holds no trace", "tutelage collect")
     assert not (tmp_path / "p/dataset").exists()
 
 
