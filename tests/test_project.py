@@ -99,3 +99,23 @@ def test_a_folder_of_something_else_is_not_touched(tmp_path: Path) -> None:
     with pytest.raises(TutelageError, match="is not empty"):
         make_project(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_a_line_separator_inside_a_prompt_is_part_of_it(tmp_path: Path) -> None:
+    (task,) = project(tmp_path, tasks='{"id": "a", "prompt": "one\u2028two"}\n').tasks("train")
+    assert task.turns == ("one\u2028two",)
+
+
+def test_a_file_that_is_not_text_is_named(tmp_path: Path) -> None:
+    opened = project(tmp_path, tasks="{}")
+    (tmp_path / "tasks/train.jsonl").write_bytes(b'{"id": "\xe9"}')
+    with pytest.raises(TutelageError, match=r"train\.jsonl could not be read: it is not UTF-8"):
+        opened.tasks("train")
+    with pytest.raises(TutelageError, match="was not found"):
+        Project.open(tmp_path / "tutelage.toml")
+
+
+def test_a_verifier_that_does_not_compile_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "verify.py").write_text("def verify(:\n")
+    with pytest.raises(TutelageError, match=r'"verify\.py:verify" could not be loaded: SyntaxError'):
+        _ = project(tmp_path, '[tasks]\nverifier = "verify.py:verify"\n').verifier

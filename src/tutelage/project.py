@@ -138,13 +138,15 @@ class Project:
         """Read `folder`/tutelage.toml. Raises TutelageError that names the file and the key."""
         path = folder / SETTINGS_FILE
         try:
-            data = tomllib.loads(path.read_text())
-        except FileNotFoundError:
+            data = tomllib.loads(path.read_text(encoding="utf-8"))
+        except (FileNotFoundError, NotADirectoryError):
             raise TutelageError(
                 f"{path} was not found. Run `tutelage init` to make a project, or name its folder with --project."
             ) from None
         except tomllib.TOMLDecodeError as error:
             raise TutelageError(f"{path} is not valid TOML: {error}.") from None
+        except (OSError, UnicodeDecodeError) as error:
+            raise TutelageError(f"{path} could not be read: {_reason(error)}.") from None
         return cls(folder.resolve(), validate(Settings, data, str(path)))
 
     def path(self, relative: Path | str) -> Path:
@@ -171,9 +173,9 @@ class Project:
         if file is None:
             return self.settings.system_prompt
         try:
-            return file.read_text().strip()
-        except OSError as error:
-            raise TutelageError(f"The system prompt {file} could not be read: {error.strerror}.") from None
+            return file.read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise TutelageError(f"The system prompt {file} could not be read: {_reason(error)}.") from None
 
     def tasks(self, split: Literal["train", "evaluate"]) -> list[Task]:
         return read_tasks(self.path(getattr(self.settings.tasks, split)))
@@ -182,13 +184,15 @@ class Project:
         """The servers of mcp.json with `${…}` replaced from `values` and the environment."""
         path = self.path(self.settings.mcp)
         try:
-            data = json.loads(path.read_text())
+            data = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise TutelageError(
                 f'{path} was not found. Write your MCP servers there: {{"mcpServers": {{…}}}}.'
             ) from None
         except json.JSONDecodeError as error:
             raise TutelageError(f"{path}:{error.lineno}: not valid JSON: {error.msg}.") from None
+        except (OSError, UnicodeDecodeError) as error:
+            raise TutelageError(f"{path} could not be read: {_reason(error)}.") from None
         entries = data.get("mcpServers") if isinstance(data, dict) else None
         if not isinstance(entries, dict) or not entries:
             raise TutelageError(f'{path}: "mcpServers" names no server. Add one as your MCP client documents it.')
@@ -204,9 +208,9 @@ class Project:
 def read_tasks(path: Path) -> list[Task]:
     """Tasks of a JSONL file. Raises TutelageError that names the file and line."""
     try:
-        lines = path.read_text().splitlines()
-    except OSError as error:
-        raise TutelageError(f"The tasks {path} could not be read: {error.strerror}.") from None
+        lines = path.read_text(encoding="utf-8").split("\n")  # splitlines() would cut at U+2028 inside a string
+    except (OSError, UnicodeDecodeError) as error:
+        raise TutelageError(f"The tasks {path} could not be read: {_reason(error)}.") from None
     tasks: dict[str, Task] = {}
     for number, line in enumerate(lines, 1):
         if not line.strip():
@@ -260,6 +264,10 @@ def expand(value: Any, values: Mapping[str, str], where: str) -> Any:
         return found
 
     return re.sub(r"\$\{([\w.\-]+)\}", replace, value)
+
+
+def _reason(error: OSError | UnicodeDecodeError) -> str:
+    return str(error.strerror) if isinstance(error, OSError) else "it is not UTF-8 text"
 
 
 def _fields_at(model: type[BaseModel], location: tuple[str | int, ...]) -> list[str]:

@@ -99,6 +99,7 @@ class Rollout:
                     self._record(Message(role="system", content=system_prompt))
                 async for turn in turns:
                     self._record(Message(role="user", content=turn))
+                    self._repeats.clear()  # asked again, a call may well be made again
                     await self._answer_turn()
         except _Stop as raised:
             stop = raised

@@ -102,14 +102,14 @@ def embedded_student(project: "Project", *, host: str = "127.0.0.1", port: int =
     """The embedded endpoint with the project's adapter, which applies unless a request says otherwise."""
     from tutelage.endpoint.embedded import EmbeddedEndpoint
     from tutelage.errors import TutelageError
-    from tutelage.render.student import embedded_gguf, load_template
+    from tutelage.render.student import load_template, student_gguf
 
     student = project.settings.student
     adapter = project.path(TRAINING) / "adapter" / "adapter.gguf"
     if not adapter.is_file():
         raise TutelageError(f"{adapter} was not found. Run `tutelage train` first.")
     return EmbeddedEndpoint(
-        embedded_gguf(),
+        student_gguf(student, project.folder),
         load_template(student.template, project.folder),
         adapter=adapter,
         context=student.context,

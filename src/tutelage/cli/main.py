@@ -59,10 +59,18 @@ def main() -> None:
         code = _fail(STOPPED, 130)
     except TutelageError as error:
         code = _fail(str(error), 2)
+    except BrokenPipeError:  # the reader of our output has enough, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 141
+    except ModuleNotFoundError as error:
+        code = _fail(f'"{error.name}" is not installed. Install it with: pip install "tutelage[quickstart,hub]"', 2)
     except Exception as error:
-        if not _disk_is_full(error):
+        if _disk_is_full(error):
+            code = _fail("The disk is full. What was finished is kept: make room and run the same command again.", 2)
+        elif isinstance(error, OSError) and error.filename:
+            code = _fail(f"{error.filename}: {error.strerror}.", 2)
+        else:
             raise
-        code = _fail("The disk is full. What was finished is kept: make room and run the same command again.", 2)
     sys.exit(code if isinstance(code, int) else 0)
 
 

@@ -64,6 +64,11 @@ def collect(
     teacher = teacher_settings(project, teacher_url, teacher_model)
     tasks = project.tasks("train")[:limit]
     jobs = [Job(task, attempt) for attempt in range(project.settings.collect.attempts) for task in tasks]
+    others = {trace.model for trace in store.summaries(run=run) if trace.finished} - {teacher.model}
+    if others:
+        raise TutelageError(
+            f'The run "{run}" holds traces of {", ".join(sorted(others))}. Name another with --run, or another project.'
+        )
     finished_before = store.finished(run)
     done = sum((job.task.id, job.attempt) in finished_before for job in jobs)
     started = time.monotonic()

@@ -29,5 +29,6 @@ def load_function(name: str, folder: Path) -> Callable[..., Any]:
         else:
             module = importlib.import_module(module_name)
         return getattr(module, function_name)  # type: ignore[no-any-return]
-    except (ImportError, FileNotFoundError, AttributeError) as error:
-        raise TutelageError(f'"{name}" could not be loaded: {error}. Check the name in tutelage.toml.') from error
+    except Exception as error:  # whatever a user's file raises while it is loaded
+        why = f"{type(error).__name__}: {error}"
+        raise TutelageError(f'"{name}" could not be loaded: {why}. Mend it or the name in tutelage.toml.') from error
