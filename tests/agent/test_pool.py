@@ -81,9 +81,19 @@ def test_an_endpoint_that_fails_every_rollout_is_given_up(project: Project) -> N
     with (
         TraceStore(project.store_url) as store,
         endpoint_double(fails(500, "CUDA is gone")) as double,
-        pytest.raises(TutelageError, match=r"5 rollouts in a row failed.*CUDA is gone"),
     ):
-        run(project, store, url=double.url)
+        with pytest.raises(TutelageError, match=r"5 rollouts in a row failed.*CUDA is gone"):
+            run(project, store, url=double.url)
+        assert store.finished("r") == set()
+
+
+def test_a_rollout_that_the_endpoint_broke_is_run_again(project: Project) -> None:
+    with TraceStore(project.store_url) as store:
+        with endpoint_double(says("no"), fails(500, "oops"), says("no")) as double:
+            results = run(project, store, url=double.url, jobs=4)
+            assert [one.broken for one in results].count(True) == 1
+            assert len(run(project, store, url=double.url, jobs=4)) == 1
+        assert len(store.finished("r")) == 4
 
 
 def test_a_verifier_that_fails_is_named_with_its_task(project: Project) -> None:

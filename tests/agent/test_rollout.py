@@ -135,6 +135,7 @@ BAD = says(None, ("ecko", "{}"))
         ([says(None, reasoning="and so")], {}, StopReason.ANSWER, 1),
         ([BAD, says(None, echo("a")), BAD, says(None, echo("b")), BAD], {}, StopReason.REPEATED_CALL, 5),
         ([says(None, echo("a"))], {}, StopReason.REPEATED_CALL, 3),
+        ([says(None, echo(text)) for text in "sasbscsd"] + [says("done")], {}, StopReason.ANSWER, 9),
         ([says(None, echo(str(n))) for n in range(9)], {"max_steps": 4}, StopReason.STEP_LIMIT, 4),
         ([says(None, echo(str(n))) for n in range(9)], {"max_total_tokens": 22}, StopReason.TOKEN_LIMIT, 3),
         ([says("half a sen", finish="length")], {}, StopReason.TOKEN_LIMIT, 1),
@@ -150,6 +151,12 @@ def test_every_end_has_its_stop_reason(
 ) -> None:
     end, _ = roll(*answers, folder=tmp_path, **limits)
     assert (end.stop_reason, end.steps) == (reason, steps)
+
+
+def test_an_endpoint_that_is_too_slow_is_no_time_limit_of_the_rollout(tmp_path: Path) -> None:
+    end, _ = roll(says("late"), folder=tmp_path, seconds=0.0001)
+    assert (end.stop_reason, end.broken) == (StopReason.ENDPOINT_ERROR, True)
+    assert "did not answer within" in end.detail
 
 
 def test_an_endpoint_that_is_gone_is_no_outcome_of_the_rollout(tmp_path: Path) -> None:

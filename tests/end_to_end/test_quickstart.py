@@ -113,7 +113,11 @@ def test_the_student_is_served_behind_an_openai_style_endpoint(work: Path, quick
     import openai
 
     process = subprocess.Popen(
-        command("serve", "-p", "quickstart", "--port", "0"), cwd=work, stdout=subprocess.PIPE, text=True
+        command("serve", "-p", "quickstart", "--port", "0"),
+        cwd=work,
+        stdout=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background job ignores Ctrl-C
     )
     try:
         assert process.stdout

@@ -3,6 +3,7 @@ import asyncio
 import pytest
 from endpoint_double import Answer, endpoint_double, fails, says
 
+from tutelage.endpoint import client
 from tutelage.endpoint.client import (
     ChatEndpoint,
     Completion,
@@ -62,8 +63,17 @@ def test_a_request_holds_sampling_tools_and_extra_fields() -> None:
     assert body["lora"] == [{"id": 0, "scale": 0.0}]
 
 
-def test_an_overloaded_endpoint_is_asked_again() -> None:
-    assert ask(fails(503, "busy"), says("hi")).message.content == "hi"
+def test_an_overloaded_endpoint_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "LONGEST_WAIT", 0.01)
+    assert ask(*[fails(429, "busy")] * 7, says("hi")).message.content == "hi"
+    with pytest.raises(EndpointUnreachable, match="overloaded"):
+        ask(*[fails(503, "busy")] * 8, says("hi"))
+
+
+def test_a_server_that_takes_max_completion_tokens_is_not_told_both() -> None:
+    with endpoint_double(says("hi")) as double:
+        complete(double.url, extra={"max_completion_tokens": 5})
+    assert "max_tokens" not in double.requests[0]
 
 
 @pytest.mark.parametrize(
