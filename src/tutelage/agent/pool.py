@@ -17,7 +17,7 @@ from tutelage.store.recording import AlreadyRecorded
 from tutelage.trace import StopReason, Task, Trace
 from tutelage.world import Reward, World, open_world
 
-HOPELESS = 5  # rollouts in a row, none before them better, that end with an error of the endpoint: the run is stopped
+HOPELESS = 5  # broken rollouts in a row, none before them better: the run is stopped
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Finished:
-    """A rollout that is recorded and judged."""
+    """A rollout that is recorded and judged; one that is broken has no reward, and its trace stays unfinished."""
 
     job: Job
     trace_id: str
@@ -36,6 +36,7 @@ class Finished:
     reward: Reward | None
     steps: int
     detail: str = ""
+    broken: bool = False  # the endpoint or a server ended it: the next run repeats it
 
 
 async def run_tasks(
@@ -59,6 +60,7 @@ async def run_tasks(
     `values` is what `start_services` gave; `extra` goes into every request's body; `model` is the name recorded,
     where it is to differ from the endpoint's. Raises TutelageError, after ending what was under way, where the
     endpoint is gone, a server does not start, or the project's prepare or verifier fails: finished traces stay.
+    A rollout that an error of the endpoint or a server ended is among those returned, but a later run repeats it.
     """
     done = store.finished(run)
     left = iter([job for job in jobs if (job.task.id, job.attempt) not in done])
@@ -141,6 +143,8 @@ class _Pool:
                 limits=limits,
                 extra=self.extra,
             )
+        if end.broken:
+            return Finished(job, recording.id, end.stop_reason, None, end.steps, end.detail, broken=True)
         reward = await asyncio.to_thread(self._judge, self.store.load(recording.id), end, world)
         try:
             detail = {"detail": end.detail} if end.detail else {}
@@ -175,7 +179,7 @@ class _Pool:
         return TutelageError(f'{role} "{name}" failed on task "{task.id}": {type(error).__name__}: {error}.')
 
     def _give_up_on_a_hopeless_endpoint(self, finished: Finished) -> None:
-        if finished.stop_reason != StopReason.ENDPOINT_ERROR:
+        if not finished.broken:
             self._failures = -(10**9)
         self._failures += 1
         if self._failures >= HOPELESS:

@@ -14,14 +14,14 @@ from tutelage.endpoint.client import (
     ChatEndpoint,
     ContextExceeded,
     EndpointError,
-    EndpointTimeout,
     EndpointUnreachable,
     InvalidOutput,
 )
 from tutelage.project import RolloutLimits
 from tutelage.trace import Message, Step, StopReason, Task, ToolCall, now
 
-REPEATED_SUCCESSES = 3  # the same call with the same result this often: the model goes round in circles
+REPEATED_SUCCESSES = 3  # the same call with the same result this often in a row: the model goes round in circles
+BROKEN = (StopReason.ENDPOINT_ERROR, StopReason.SERVER_ERROR)  # ends that say nothing of the model
 REFUSED = "The user did not allow this call."
 
 Ask = Callable[[ToolCall], Awaitable[bool]]
@@ -43,6 +43,11 @@ class RolloutEnd:
     steps: int
     completion_tokens: int
     detail: str = ""  # of an error: what the endpoint or the server said
+
+    @property
+    def broken(self) -> bool:
+        """Whether the endpoint or a server ended it: to be run again rather than to count."""
+        return self.stop_reason in BROKEN
 
 
 class _Stop(Exception):
@@ -89,7 +94,9 @@ class Rollout:
     messages: list[Message] = field(default_factory=list)
     steps: int = 0
     completion_tokens: int = 0
-    _repeats: Counter[tuple[str, ...]] = field(default_factory=Counter)
+    _failures: Counter[tuple[str, str]] = field(default_factory=Counter)  # by name and arguments, of this turn
+    _last_success: tuple[str, str, str] | None = None
+    _in_a_row: int = 0
 
     async def run(self, turns: AsyncIterator[str], system_prompt: str | None) -> RolloutEnd:
         stop = _Stop(StopReason.ANSWER)
@@ -99,7 +106,8 @@ class Rollout:
                     self._record(Message(role="system", content=system_prompt))
                 async for turn in turns:
                     self._record(Message(role="user", content=turn))
-                    self._repeats.clear()  # asked again, a call may well be made again
+                    self._failures.clear()  # asked again, a call may well be made again
+                    self._last_success = None
                     await self._answer_turn()
         except _Stop as raised:
             stop = raised
@@ -166,10 +174,20 @@ class Rollout:
         return await self.servers.call(call.name, arguments)
 
     def _count(self, call: ToolCall, result: ToolResult) -> None:
-        """Stop a model that goes round in circles, in a row or not."""
-        key = (call.name, call.arguments) if result.is_error else (call.name, call.arguments, result.text)
-        self._repeats[key] += 1
-        if self._repeats[key] >= (self.limits.repeated_failures if result.is_error else REPEATED_SUCCESSES):
+        """Stop a model that goes round in circles: the same failure in a row or not, the same success in a row.
+
+        Other calls between two equal successes are no circle: a status may well be asked for again after each change.
+        """
+        if result.is_error:
+            self._last_success = None
+            self._failures[call.name, call.arguments] += 1
+            repeated = self._failures[call.name, call.arguments] >= self.limits.repeated_failures
+        else:
+            success = (call.name, call.arguments, result.text)
+            self._in_a_row = self._in_a_row + 1 if success == self._last_success else 1
+            self._last_success = success
+            repeated = self._in_a_row >= REPEATED_SUCCESSES
+        if repeated:
             raise _Stop(StopReason.REPEATED_CALL)
 
     def _record(self, message: Message) -> None:
@@ -187,6 +205,4 @@ def _reason(error: EndpointError) -> StopReason:
         return StopReason.TOKEN_LIMIT
     if isinstance(error, InvalidOutput):
         return StopReason.INVALID_OUTPUT
-    if isinstance(error, EndpointTimeout):
-        return StopReason.TIME_LIMIT
     return StopReason.ENDPOINT_ERROR

@@ -27,6 +27,7 @@ class CollectSummary:
     solved: int  # of those run now: reward 1
     failed: int  # of those run now: a reward below 1
     unjudged: int  # of those run now: no verifier
+    broken: int  # of those run now: ended by the endpoint or a server, to be repeated
     stop_reasons: dict[str, int]  # of those run now
     seconds: float
 
@@ -40,6 +41,8 @@ class CollectSummary:
             parts.append(f"{self.solved} with full reward, {self.failed} with less")
         if self.done_before:
             parts.append(f"{self.done_before} were done before")
+        if self.broken:
+            parts.append(f"{self.broken} failed on the endpoint or a server; run again to repeat them")
         return "; ".join(parts) + "."
 
 
@@ -84,7 +87,8 @@ def collect(
         done_before=len(jobs) - len(results),
         solved=sum(result.reward is not None and result.reward.value >= 1 for result in results),
         failed=sum(result.reward is not None and result.reward.value < 1 for result in results),
-        unjudged=sum(result.reward is None for result in results),
+        unjudged=sum(result.reward is None and not result.broken for result in results),
+        broken=sum(result.broken for result in results),
         stop_reasons=dict(Counter(result.stop_reason.value for result in results)),
         seconds=round(time.monotonic() - started, 2),
     )

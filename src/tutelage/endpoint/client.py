@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,7 +14,9 @@ from tutelage.errors import TutelageError
 from tutelage.project import Sampling
 from tutelage.trace import Message, Tool, ToolCall
 
-RETRIES = 2  # of requests that never reached a model: connection refused, 429, 5xx (waits 0.5 s, then 1 s)
+RETRIES = 2  # of a refused connection: a server that is gone is said soon
+BUSY_RETRIES = 7  # of an endpoint that is overloaded: about a minute, unless it says how long to wait
+LONGEST_WAIT = 60.0  # seconds between two tries
 NO_KEY = "none"  # the client insists on a key; servers without one ignore it
 BUSY = (429, 502, 503, 504)  # of a server or of the proxy before it
 QUOTED_CHARACTERS = 400
@@ -89,16 +92,18 @@ class ChatEndpoint:
 
         Raises EndpointUnreachable, EndpointTimeout, InvalidOutput, ContextExceeded or EndpointError.
         """
-        body = {
+        more = {**self._extra, **(extra or {})}
+        body: dict[str, Any] = {
             "messages": [message.to_openai(reasoning=send_reasoning) for message in messages],
             "temperature": self.sampling.temperature,
-            "max_tokens": min(max_tokens or self.sampling.max_tokens, self.sampling.max_tokens),
         }
+        if "max_completion_tokens" not in more:  # servers that know this name refuse to be told both
+            body["max_tokens"] = min(max_tokens or self.sampling.max_tokens, self.sampling.max_tokens)
         if tools:
             body["tools"] = [tool.to_openai() for tool in tools]
         if self.sampling.top_p is not None:
             body["top_p"] = self.sampling.top_p
-        return self._completion(await self._post({**body, **self._extra, **(extra or {})}))
+        return self._completion(await self._post({**body, **more}))
 
     async def close(self) -> None:
         await self._client.close()
@@ -110,16 +115,17 @@ class ChatEndpoint:
         await self.close()
 
     async def _post(self, body: dict[str, Any]) -> dict[str, Any]:
-        for attempt in range(RETRIES + 1):
+        for attempt in range(BUSY_RETRIES + 1):
             try:
                 # `post` rather than `chat.completions.create`: the body is sent and kept as it is, unvalidated.
                 response = await self._client.post("/chat/completions", body={"model": self.model, **body}, cast_to=str)
             except openai.APIError as error:
-                if attempt == RETRIES or not _worth_a_retry(error):
+                if attempt >= _retries(error):
                     raise self._error(error) from None
+                wait = _wait(error, attempt)
             else:
                 return self._parsed(response)
-            await asyncio.sleep(0.5 * 2**attempt)
+            await asyncio.sleep(wait)
         raise AssertionError("unreachable")
 
     def _parsed(self, response: str) -> dict[str, Any]:
@@ -187,13 +193,25 @@ def _is_parser_error(text: str) -> bool:
     return "pars" in text.lower() or "does not match the expected" in text
 
 
-def _worth_a_retry(error: openai.APIError) -> bool:
-    """Whether the same request may fare better: never for what a model wrote, nor for a request that was wrong."""
+def _retries(error: openai.APIError) -> int:
+    """How often to send the same request again: never for what a model wrote, nor for a request that was wrong."""
     if isinstance(error, openai.APITimeoutError):
-        return False
+        return 0
     if isinstance(error, openai.APIStatusError):
-        return error.status_code in BUSY
-    return isinstance(error, openai.APIConnectionError)
+        return BUSY_RETRIES if error.status_code in BUSY else 0
+    return RETRIES if isinstance(error, openai.APIConnectionError) else 0
+
+
+def _wait(error: openai.APIError, attempt: int) -> float:
+    """Seconds up to the next try: what the endpoint asks for, else doubling; spread, so that rollouts do not march."""
+    asked = 0.0
+    if isinstance(error, openai.APIStatusError):
+        try:
+            asked = float(error.response.headers.get("retry-after", 0))
+        except ValueError:  # a date
+            asked = 0.0
+    seconds = asked if asked > 0 else 0.5 * 2**attempt
+    return min(LONGEST_WAIT, seconds * random.uniform(1.0, 1.25))
 
 
 def _detail(error: openai.APIError) -> str:
