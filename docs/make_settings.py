@@ -12,9 +12,11 @@ from tutelage.train.config import TrainConfig
 FILE = Path(__file__).parent / "settings.md"
 INTRODUCTION = """# Settings
 
-`tutelage.toml`, all keys with their defaults. Paths are relative to the project folder. In `[services]` commands,
-URLs, headers and environment values `${NAME}` stands for an environment variable, `${SERVICE.port}` for a service's
-free port and `${python}` for the interpreter that runs Tutelage. This page is made by `python docs/make_settings.py`.
+`tutelage.toml`, all keys with their defaults. Paths are relative to the project folder. In commands, URLs, headers
+and environment values of `[services]` and `mcp.json`, in `url` and in `store`, `${NAME}` stands for an environment
+variable, `${NAME:-default}` for it or, where it is not set, for the default. `${SERVICE.port}` stands for a service's
+free port, `${project}` for the project folder and `${python}` for the interpreter that runs Tutelage. This page is
+made by `python docs/make_settings.py`.
 """
 
 

@@ -7,6 +7,8 @@ import pytest
 from tutelage.errors import TutelageError
 from tutelage.project import Project, expand
 from tutelage.scaffold import make_project
+from tutelage.trace import Task
+from tutelage.world import World, load_function, open_world
 
 
 def project(folder: Path, settings: str = "", mcp: str = "", tasks: str = "") -> Project:
@@ -74,6 +76,51 @@ def test_placeholders_stand_for_services_and_the_environment(monkeypatch: pytest
         "url": "http://127.0.0.1:8123/mcp",
         "headers": ["Bearer t"],
     }
+
+
+def test_a_placeholder_may_have_a_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MY_PORT", raising=False)
+    assert expand("${MY_PORT:-80}/${MY_PATH:-}", {}, "") == "80/"
+    assert expand("${shop.port:-80}", {"shop.port": "8123"}, "") == "8123"
+    with pytest.raises(TutelageError, match=r"\$\{MY_PORT\} is not set"):
+        expand("${MY_PORT}", {}, "")
+
+
+def test_a_server_finds_the_project_folder_and_the_store_its_password(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DB_PASSWORD", "secret")
+    mcp = '{"mcpServers": {"s": {"command": "node", "args": ["${project}/s.js"], "cwd": "servers"}}}'
+    opened = project(tmp_path, 'store = "postgresql://me:${DB_PASSWORD}@db/traces"\n', mcp=mcp)
+    server = opened.mcp_servers({})["s"]
+    assert (server.args, server.cwd) == ((f"{tmp_path}/s.js",), f"{tmp_path}/servers")
+    assert opened.store_url == "postgresql://me:secret@db/traces"
+
+
+def test_a_teacher_named_by_hand_stands_in_for_the_projects(tmp_path: Path) -> None:
+    opened = project(tmp_path, '[teacher]\nurl = "http://a/v1"\nmodel = "one"\n')
+    assert opened.teacher().model == "one"
+    assert opened.teacher(model="two").url == "http://a/v1"
+    with pytest.raises(TutelageError, match="--teacher-model"):
+        opened.teacher(url="http://b/v1")
+    with pytest.raises(TutelageError, match="names no teacher"):
+        project(tmp_path, "").teacher()
+
+
+def test_a_world_that_cannot_be_prepared_names_the_function_and_the_task(tmp_path: Path) -> None:
+    def fill(task: Task, world: World) -> None:
+        raise KeyError("files")
+
+    with (
+        pytest.raises(TutelageError, match=r'fill", which prepares worlds, failed on task "t": KeyError'),
+        open_world(Task(id="t", turns=("go",)), tmp_path, fill),
+    ):
+        pass
+
+
+def test_a_file_of_functions_is_run_once(tmp_path: Path) -> None:
+    (tmp_path / "two.py").write_text("def prepare(): ...\ndef verify(): return prepare\n")
+    assert load_function("two.py:verify", tmp_path)() is load_function("two.py:prepare", tmp_path)
 
 
 def test_a_new_blank_project_is_valid_and_its_verifier_loads(tmp_path: Path) -> None:

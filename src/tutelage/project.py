@@ -1,7 +1,8 @@
 """A project folder: tutelage.toml and mcp.json, validated.
 
 Relative paths in tutelage.toml are relative to the folder that holds it. `${NAME}` in commands, URLs, headers and
-environment values stands for an environment variable, `${SERVICE.port}` for a service's port, `${python}` for the
+environment values, and in `store`, stands for an environment variable (`${NAME:-default}`: or for the default where
+it is not set), `${SERVICE.port}` for a service's port, `${project}` for the project's folder, `${python}` for the
 interpreter that runs Tutelage.
 """
 
@@ -60,7 +61,10 @@ class Teacher(Section):
 
 
 class Student(Section):
-    model: str = Field("smollm2-135m-instruct", description="the embedded model, a local folder or a Hub id")
+    model: str = Field(
+        "smollm2-135m-instruct",
+        description="the embedded model; or a local folder or GGUF file, with `url` of the endpoint that serves it",
+    )
     template: str = Field("qwen3", description="a shipped chat template or a file; for the embedded model")
     thinking: bool = Field(True, description="whether the template lets it think")
     context: int = Field(2048, gt=0, description="tokens of prompt and completion together, one rollout")
@@ -155,7 +159,25 @@ class Project:
     @property
     def store_url(self) -> str:
         store = self.settings.store
+        store = expand(store, {"project": str(self.folder)}, f'{self.path(SETTINGS_FILE)}: "store"')
         return store if "://" in store else f"sqlite:///{self.path(store)}"
+
+    def teacher(self, url: str | None = None, model: str | None = None) -> Teacher:
+        """The teacher, with `url` and `model` in the place of its own. Raises TutelageError if there is none."""
+        teacher = self.settings.teacher
+        if teacher is None and not (url and model):
+            raise TutelageError(
+                f"{self.path(SETTINGS_FILE)} names no teacher. Add [teacher] with url and model, "
+                "or give --teacher-url and --teacher-model."
+            )
+        if teacher is None:
+            return Teacher(url=url or "", model=model or "")
+        if url and not model:
+            raise TutelageError(
+                f"--teacher-url names another endpoint than the project's: name its model too, with --teacher-model. "
+                f"{url.rstrip('/')}/models lists those that it serves."
+            )
+        return teacher.model_copy(update={"url": url or teacher.url, "model": model or teacher.model})
 
     @property
     def prepare(self) -> Callable[..., Any] | None:
@@ -196,12 +218,14 @@ class Project:
         entries = data.get("mcpServers") if isinstance(data, dict) else None
         if not isinstance(entries, dict) or not entries:
             raise TutelageError(f'{path}: "mcpServers" names no server. Add one as your MCP client documents it.')
+        values = {"project": str(self.folder), **values}
         servers = {}
         for name, entry in entries.items():
-            server = validate(McpServer, expand(entry, values, f'{path}: server "{name}"'), f'{path}: server "{name}"')
+            where = f'{path}: server "{name}"'
+            server = validate(McpServer, expand(entry, values, where), where)
             if bool(server.command) == bool(server.url):
-                raise TutelageError(f'{path}: server "{name}" needs either "command" or "url".')
-            servers[name] = server
+                raise TutelageError(f'{where} needs either "command" or "url".')
+            servers[name] = server.model_copy(update={"cwd": str(self.path(server.cwd))}) if server.cwd else server
         return servers
 
 
@@ -246,7 +270,10 @@ def validate(model: type[Model], data: Any, where: str) -> Model:
 
 
 def expand(value: Any, values: Mapping[str, str], where: str) -> Any:
-    """`value` with every `${NAME}` in its strings replaced. Raises TutelageError for a name that is not set."""
+    """`value` with every `${NAME}` in its strings replaced, `${NAME:-default}` by the default where it is not set.
+
+    Raises TutelageError for a name that is not set and has no default.
+    """
     if isinstance(value, dict):
         return {key: expand(item, values, where) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -258,12 +285,12 @@ def expand(value: Any, values: Mapping[str, str], where: str) -> Any:
         name = match[1]
         if name == "python":
             return sys.executable
-        found = values.get(name, os.environ.get(name))
+        found = values.get(name, os.environ.get(name, match[2]))
         if found is None:
             raise TutelageError(f"{where}: ${{{name}}} is not set. Set the environment variable or name a service.")
         return found
 
-    return re.sub(r"\$\{([\w.\-]+)\}", replace, value)
+    return re.sub(r"\$\{([\w.\-]+?)(?::-([^}]*))?\}", replace, value)
 
 
 def _reason(error: OSError | UnicodeDecodeError) -> str:

@@ -116,7 +116,7 @@ class _Pool:
 
     async def _one(self, job: Job) -> Finished | None:
         """One rollout from its world to its reward; None where another process was faster."""
-        opening = open_world(job.task, self.worlds_root, self._prepare if self.prepare else None)
+        opening = open_world(job.task, self.worlds_root, self.prepare)
         world = await asyncio.to_thread(opening.__enter__)
         try:
             return await self._in_world(job, world)
@@ -153,30 +153,20 @@ class _Pool:
             return None
         return Finished(job, recording.id, end.stop_reason, reward, end.steps, end.detail)
 
-    def _prepare(self, task: Task, world: World) -> None:
-        assert self.prepare
-        try:
-            self.prepare(task, world)
-        except Exception as error:
-            raise self._users_fault("prepare", task, error) from error
-
     def _judge(self, trace: Trace, end: RolloutEnd, world: World) -> Reward | None:
         if not self.verifier:
             return None
         try:
             reward = self.verifier(trace.model_copy(update={"stop_reason": end.stop_reason}), world)
         except Exception as error:
-            raise self._users_fault("verifier", trace.task, error) from error
+            name, why = self.project.settings.tasks.verifier, f"{type(error).__name__}: {error}"
+            raise TutelageError(f'verifier "{name}" failed on task "{trace.task.id}": {why}.') from error
         if not isinstance(reward, Reward):
             raise TutelageError(
                 f'The verifier "{self.project.settings.tasks.verifier}" returned a {type(reward).__name__} for task '
                 f'"{trace.task.id}". Return tutelage.Reward(value, reason).'
             )
         return reward
-
-    def _users_fault(self, role: str, task: Task, error: Exception) -> TutelageError:
-        name = getattr(self.project.settings.tasks, role)
-        return TutelageError(f'{role} "{name}" failed on task "{task.id}": {type(error).__name__}: {error}.')
 
     def _give_up_on_a_hopeless_endpoint(self, finished: Finished) -> None:
         if not finished.broken:

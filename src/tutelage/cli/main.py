@@ -52,6 +52,7 @@ def main() -> None:
         end_with_parent()
     try:
         code = app(standalone_mode=False)
+        sys.stdout.flush()  # here, where a reader that has gone is no error
     except click.ClickException as error:
         error.show()
         code = error.exit_code

@@ -64,7 +64,7 @@ def collect(
     """
     from tutelage.agent.pool import Job
 
-    teacher = teacher_settings(project, teacher_url, teacher_model)
+    teacher = project.teacher(teacher_url, teacher_model)
     tasks = project.tasks("train")[:limit]
     jobs = [Job(task, attempt) for attempt in range(project.settings.collect.attempts) for task in tasks]
     others = {trace.model for trace in store.summaries(run=run) if trace.finished} - {teacher.model}
@@ -92,24 +92,6 @@ def collect(
         stop_reasons=dict(Counter(result.stop_reason.value for result in results)),
         seconds=round(time.monotonic() - started, 2),
     )
-
-
-def teacher_settings(project: Project, url: str | None, model: str | None) -> Teacher:
-    """The project's teacher with `url` and `model` in the place of its own. Raises TutelageError if there is none."""
-    teacher = project.settings.teacher
-    if teacher is None and not (url and model):
-        raise TutelageError(
-            f"{project.folder}/tutelage.toml names no teacher. Add [teacher] with url and model, "
-            "or give --teacher-url and --teacher-model."
-        )
-    if teacher is None:
-        return Teacher(url=url or "", model=model or "")
-    if url and not model:
-        raise TutelageError(
-            f"--teacher-url names another endpoint than the project's: name its model too, with --teacher-model. "
-            f"{url.rstrip('/')}/models lists those that it serves."
-        )
-    return teacher.model_copy(update={"url": url or teacher.url, "model": model or teacher.model})
 
 
 class _Collecting:

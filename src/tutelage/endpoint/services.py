@@ -20,13 +20,15 @@ NO_PROXY = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # servi
 
 @contextmanager
 def start_services(project: Project, worlds_root: Path, *, skip: Collection[str] = ()) -> Iterator[dict[str, str]]:
-    """Start the project's services but those in `skip`; yields what `${…}` stands for: {"shop.port": "40123"}.
+    """Start the project's services but those in `skip`; yields what `${…}` stands for.
 
+    That is a free port for each, {"shop.port": "40123"}, and the project's folder, {"project": "…"}.
     Each gets TUTELAGE_WORLDS, the folder that holds all worlds, in its environment, and the project's folder as its
     working directory. Raises TutelageError where one ends or is not ready in time, with its last lines.
     """
     services = project.settings.services
     values = {f"{name}.port": str(port) for name, port in zip(services, _free_ports(len(services)), strict=True)}
+    values["project"] = str(project.folder)
     with ExitStack() as stack:
         started = []
         for name, service in services.items():

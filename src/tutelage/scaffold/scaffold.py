@@ -22,6 +22,8 @@ def make_project(
     """
     if (folder / SETTINGS_FILE).exists():
         return False
+    if folder.exists() and not folder.is_dir():
+        raise TutelageError(f"{folder} is a file. Name a new folder for the project.")
     if folder.exists() and any(path.name != "README.md" and path.name[0] != "." for path in folder.iterdir()):
         raise TutelageError(f"{folder} is not empty. Name a new folder for the project.")
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -32,8 +34,10 @@ def make_project(
             shutil.copytree(path, new, ignore=shutil.ignore_patterns("__pycache__"))
         if example == "shop":
             _add_shop_tasks(new, seed, train_tasks, evaluate_tasks)
+        if not folder.exists():
+            new.rename(folder)
+            return True
         # The settings go last: their presence says that the project is whole.
-        folder.mkdir(exist_ok=True)
         for path in sorted(new.iterdir(), key=lambda path: path.name == SETTINGS_FILE):
             target = folder / path.name
             if target.is_dir():
@@ -49,11 +53,11 @@ def _add_shop_tasks(folder: Path, seed: int, train: int, evaluate: int) -> None:
     write_tasks(folder / "tasks" / "train.jsonl", make_tasks("train", train, seed))
     write_tasks(folder / "tasks" / "evaluate.jsonl", make_tasks("evaluate", evaluate, seed))
     settings = folder / SETTINGS_FILE
-    text = settings.read_text()
+    text = settings.read_text(encoding="utf-8")
     assert "\nseed = 0\n" in text
-    settings.write_text(text.replace("\nseed = 0\n", f"\nseed = {seed}\n"))
+    settings.write_text(text.replace("\nseed = 0\n", f"\nseed = {seed}\n"), encoding="utf-8")
 
 
 def write_tasks(path: Path, tasks: list[Task]) -> None:
     """One JSON object a line."""
-    path.write_text("".join(task.model_dump_json(exclude_defaults=True) + "\n" for task in tasks))
+    path.write_text("".join(task.model_dump_json(exclude_defaults=True) + "\n" for task in tasks), encoding="utf-8")

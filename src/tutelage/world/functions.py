@@ -5,9 +5,12 @@ import importlib.util
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from tutelage.errors import TutelageError
+
+_loaded: dict[Path, ModuleType] = {}  # a file is run once, however many functions are taken from it
 
 
 def load_function(name: str, folder: Path) -> Callable[..., Any]:
@@ -21,14 +24,21 @@ def load_function(name: str, folder: Path) -> Callable[..., Any]:
     try:
         if module_name.endswith(".py"):
             path = folder / module_name
-            spec = importlib.util.spec_from_file_location(path.stem, path)
-            assert spec and spec.loader
-            module = importlib.util.module_from_spec(spec)
-            sys.modules.setdefault(path.stem, module)
-            spec.loader.exec_module(module)
+            module = _load_file(path.resolve())
         else:
             module = importlib.import_module(module_name)
         return getattr(module, function_name)  # type: ignore[no-any-return]
-    except Exception as error:  # whatever a user's file raises while it is loaded
+    except (Exception, SystemExit) as error:  # whatever a user's file raises while it is loaded
         why = f"{type(error).__name__}: {error}"
         raise TutelageError(f'"{name}" could not be loaded: {why}. Mend it or the name in tutelage.toml.') from error
+
+
+def _load_file(path: Path) -> ModuleType:
+    if path not in _loaded:
+        spec = importlib.util.spec_from_file_location(path.stem, path)
+        assert spec and spec.loader
+        module = importlib.util.module_from_spec(spec)
+        sys.modules.setdefault(path.stem, module)
+        spec.loader.exec_module(module)
+        _loaded[path] = module
+    return _loaded[path]

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tutelage.errors import TutelageError
 from tutelage.trace import Task, Trace
 
 WORLD_VARIABLE = "TUTELAGE_WORLD"  # the world's folder, in a stdio server's environment
@@ -47,14 +48,26 @@ Verifier = Callable[[Trace, World], Reward]
 
 @contextmanager
 def open_world(task: Task, root: Path, prepare: Prepare | None = None) -> Iterator[World]:
-    """Set up a world for one rollout under `root`; remove it at the end."""
+    """Set up a world for one rollout under `root`; remove it at the end.
+
+    Raises TutelageError where `prepare`, the user's own, fails.
+    """
     id = uuid.uuid4().hex[:16]
     folder = root / id
     folder.mkdir(parents=True)
     try:
         world = World(id, folder)
         if prepare:
-            prepare(task, world)
+            _prepare(prepare, task, world)
         yield world
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _prepare(prepare: Prepare, task: Task, world: World) -> None:
+    try:
+        prepare(task, world)
+    except Exception as error:
+        name = getattr(prepare, "__qualname__", repr(prepare))
+        why = f"{type(error).__name__}: {error}"
+        raise TutelageError(f'"{name}", which prepares worlds, failed on task "{task.id}": {why}.') from error
