@@ -151,6 +151,10 @@ def test_a_trace_is_edited_in_the_users_editor(tmp_path: Path, monkeypatch: pyte
     assert "revision 1" in ended.stdout, ended.stderr
     editor.write_text("import sys, pathlib\npathlib.Path(sys.argv[1]).write_text('[{}]')")
     refuses(tutelage("traces", "edit", summary.id[:8], "-p", folder), "Message 1", "Nothing was stored")
+    editor.write_text("import sys, pathlib\npathlib.Path(sys.argv[1]).write_text('hours of work')\nsys.exit(1)")
+    ended = tutelage("traces", "edit", summary.id[:8], "-p", folder)
+    refuses(ended, "ended with 1", "your text is kept in")
+    assert Path(ended.stderr.split("kept in ")[1].strip()[:-1]).read_text() == "hours of work"
     assert tutelage("traces", "approve", summary.id[:8], "-p", folder).returncode == 0
     shown = tutelage("traces", "show", summary.id[:8], "-p", folder).stdout
     assert "revision 1 (approved)" in shown

@@ -5,6 +5,7 @@ import json
 import os
 import shlex
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,6 +17,7 @@ from tutelage.errors import TutelageError
 from tutelage.review import read_edited, to_editable
 
 if TYPE_CHECKING:
+    from tutelage.store import TraceStore
     from tutelage.trace import Trace, Verdict
 
 traces_app = typer.Typer(help="Read, judge and edit recorded traces.", no_args_is_help=True)
@@ -44,15 +46,19 @@ def list_traces(
         print(json.dumps([summary._asdict() for summary in found], default=str))
         return
     from rich.console import Console
-    from rich.table import Table
+    from rich.markup import escape
+    from rich.table import Column, Table
 
-    table = Table("id", "run", "task", "kind", "model", "steps", "stop reason", "reward", "verdict", "rev")
+    table = Table(
+        Column("id", no_wrap=True), "run", "task", "kind", "model", "steps", "stop reason", "reward", "verdict", "rev"
+    )
     for summary in found:
         reward = "" if summary.reward is None else f"{summary.reward:g}"
-        table.add_row(
+        cells = (
             *(summary.id[:10], summary.run, summary.task_id, summary.kind, summary.model, str(summary.steps)),
             *(summary.stop_reason or "unfinished", reward, summary.verdict, str(summary.revision)),
         )
+        table.add_row(*map(escape, cells))
     Console().print(table)
     console().print(f"{len(found)} traces")
 
@@ -90,25 +96,50 @@ def edit(
 ) -> None:
     """Open a trace's messages in $EDITOR; the result is checked and stored as a new revision."""
     with open_store(open_project(project)) as store:
-        found = store.load(store.find(trace))
-        edited = _edit(to_editable(found.messages))
+        found = _finished(store, trace)
+        edited, fault = _edit(to_editable(found.messages))
         if edited is None:
+            if fault:
+                raise TutelageError(f"{fault} Nothing was stored.")
             print("Nothing was changed; no revision was made.")
             return
         try:
+            if fault:
+                raise TutelageError(fault)
             messages = read_edited(edited)
+            number = store.revise(found.id, messages, base=found.revision, author=_reviewer(), note=note)
         except TutelageError as error:
             kept = _keep(edited, found)
             raise TutelageError(f"{error} Nothing was stored; your text is kept in {kept}.") from None
-        number = store.revise(found.id, messages, base=found.revision, author=getpass.getuser(), note=note)
+        except Exception as error:  # the store's own: a lock, a full disk
+            print(f"tutelage: nothing was stored; your text is kept in {_keep(edited, found)}.", file=sys.stderr)
+            raise error
     print(f"Stored as revision {number} of {found.id}; it is undecided until approved.")
 
 
 def _judge(trace: str, project: Path, verdict: str, comment: str) -> None:
     with open_store(open_project(project)) as store:
-        found = store.load(store.find(trace))
-        store.judge(found.id, found.revision, _verdict(verdict), reviewer=getpass.getuser(), comment=comment)
+        found = _finished(store, trace)
+        store.judge(found.id, found.revision, _verdict(verdict), reviewer=_reviewer(), comment=comment)
     print(f"{found.id} revision {found.revision}: {verdict}")
+
+
+def _finished(store: "TraceStore", trace: str) -> "Trace":
+    """The trace whose id begins so. Raises TutelageError where it is unfinished: it is never trained on."""
+    found = store.load(store.find(trace))
+    if found.stop_reason is None:
+        raise TutelageError(
+            f'Trace "{found.id}" is unfinished: its rollout was broken off or still runs. '
+            "Only finished traces are judged and edited."
+        )
+    return found
+
+
+def _reviewer() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container whose user has no name
+        return f"uid {os.getuid()}"
 
 
 def _verdict(name: str) -> "Verdict":
@@ -120,26 +151,27 @@ def _verdict(name: str) -> "Verdict":
         raise TutelageError(f'"{name}" is no verdict. Write undecided, approved or rejected.') from None
 
 
-def _edit(text: str) -> str | None:
-    """`text` as changed in the user's editor; None where it was left as it is."""
+def _edit(text: str) -> tuple[str | None, str]:
+    """`text` as changed in the user's editor, None where it was left as it is; and what went wrong with the editor."""
     editor = os.environ.get("VISUAL") or os.environ.get("EDITOR")
     if not editor:
         raise TutelageError("No editor is set. Set EDITOR, for example: EDITOR=nano.")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "trace.json"
-        path.write_text(text)
+        path.write_text(text, encoding="utf-8")
         try:
             ended = subprocess.run([*shlex.split(editor), str(path)], check=False)
         except OSError as error:
             raise TutelageError(f'The editor "{editor}" could not be started: {error.strerror}.') from None
-        if ended.returncode:
-            raise TutelageError(f'The editor "{editor}" ended with {ended.returncode}; nothing was stored.')
-        edited = path.read_text()
-    return None if edited == text else edited
+        edited = path.read_bytes().decode(errors="replace")
+    fault = f'The editor "{editor}" ended with {ended.returncode}.' if ended.returncode else ""
+    return None if edited == text else edited, fault
 
 
 def _keep(text: str, trace: "Trace") -> Path:
-    with tempfile.NamedTemporaryFile("w", prefix=f"{trace.id[:10]}-", suffix=".json", delete=False) as file:
+    with tempfile.NamedTemporaryFile(
+        "w", encoding="utf-8", prefix=f"{trace.id[:10]}-", suffix=".json", delete=False
+    ) as file:
         file.write(text)
     return Path(file.name)
 

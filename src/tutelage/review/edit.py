@@ -9,6 +9,12 @@ from pydantic import ValidationError
 from tutelage.errors import TutelageError
 from tutelage.trace import Message
 
+MESSAGE_KEYS = {
+    *("role", "content", "reasoning_content", "reasoning", "tool_calls", "tool_call_id", "weight", "is_error")
+}
+CALL_KEYS = {"id", "type", "function"}
+FUNCTION_KEYS = {"name", "arguments"}
+
 
 def to_editable(messages: Sequence[Message]) -> str:
     """A JSON list of the messages in OpenAI's format, with `weight` and `is_error` where they say something."""
@@ -26,6 +32,7 @@ def read_edited(text: str) -> list[Message]:
     messages = []
     for number, entry in enumerate(entries, 1):
         try:
+            _check_keys(entry, number)
             message = Message.from_openai(entry)
         except ValidationError as error:
             fault = error.errors()[0]
@@ -38,13 +45,22 @@ def read_edited(text: str) -> list[Message]:
     return messages
 
 
+def _check_keys(entry: dict[str, Any], number: int) -> None:
+    """A key that nobody reads would lose what stands under it."""
+    calls = entry.get("tool_calls") or []
+    parts = [(entry, MESSAGE_KEYS), *((call, CALL_KEYS) for call in calls)]
+    for part, known in [*parts, *((call["function"], FUNCTION_KEYS) for call in calls)]:
+        for key in part.keys() - known:
+            raise TutelageError(f'Message {number}: unknown key "{key}". Known there: {", ".join(sorted(known))}.')
+
+
 def _check_calls(messages: list[Message]) -> None:
     """Every call's arguments are a JSON object; every result answers a call before it."""
     open_calls: set[str] = set()
     for number, message in enumerate(messages, 1):
         for call in message.tool_calls:
             try:
-                arguments = json.loads(call.arguments)
+                arguments = json.loads(call.arguments or "{}")
             except json.JSONDecodeError as error:
                 raise TutelageError(f'Message {number}: the arguments of "{call.name}": {error.msg}.') from None
             if not isinstance(arguments, dict):
@@ -55,7 +71,7 @@ def _check_calls(messages: list[Message]) -> None:
 
 
 def _for_editing(message: Message) -> dict[str, Any]:
-    entry = message.to_openai()
+    entry = {**message.to_openai(), "content": message.content}  # null stays null: an edit must not change its tokens
     if message.weight != 1.0:
         entry["weight"] = message.weight
     if message.is_error:
