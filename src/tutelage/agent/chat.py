@@ -9,18 +9,21 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, TypeVar
 
+from pydantic import JsonValue
+
 from tutelage.agent.rollout import OnMessage, Rollout, RolloutEnd
 from tutelage.agent.servers import connect_servers
-from tutelage.endpoint.client import ChatEndpoint
+from tutelage.endpoint.client import ChatEndpoint, EndpointError
 from tutelage.endpoint.services import start_services
 from tutelage.errors import TutelageError
 from tutelage.project import Project
 from tutelage.store import TraceStore
-from tutelage.trace import Task, ToolCall
+from tutelage.trace import StopReason, Task, ToolCall
 from tutelage.world import open_world
 
 RUN = "chat"
 PATIENCE_SECONDS = 86_400.0  # a person may think between two turns
+STOPPED = "The user stopped it."
 Read = Callable[[], str | None]  # the next line of the user's; None: they are done
 Confirm = Callable[[ToolCall], bool]
 Answer = TypeVar("Answer")
@@ -42,11 +45,15 @@ def run_chat(
 
     `on_message` gets each message as it is recorded; `confirm` is asked before each call (None: all are allowed).
     Where the project prepares worlds, the chat gets that of the task `task_id`, or of the first held-out task. The
-    trace goes to the store under the run "chat". None where the user left without a word.
+    trace goes to the store under the run "chat", finished however the chat ended, so that it can be judged. None where
+    the user left without a word.
     """
     first = _without_asyncio(read)
+    while first is not None and not first.strip():
+        first = _without_asyncio(read)
     if first is None:
         return None
+    system_prompt = project.system_prompt(system_prompt_file)
     task = Task(id=f"chat-{uuid.uuid4().hex[:8]}", turns=(first,), kind="chat")
     with ExitStack() as stack:
         worlds = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tutelage-worlds-")))
@@ -58,20 +65,30 @@ def run_chat(
             limits = project.settings.rollout.model_copy(update={"max_seconds": PATIENCE_SECONDS, "max_steps": 10_000})
             servers = connect_servers(project.mcp_servers(values), world, tool_seconds=limits.tool_seconds)
             async with endpoint(values) as asked, servers as connected:
+                about: dict[str, JsonValue] = {"world_of": world_task.id} if world_task is not task else {}
                 recording = store.begin(
-                    run=RUN,
-                    task=task,
-                    attempt=0,
-                    model=asked.model,
-                    tools=connected.tools,
-                    metadata={"world_of": world_task.id} if world_task is not task else {},
+                    run=RUN, task=task, attempt=0, model=asked.model, tools=connected.tools, metadata=about
                 )
                 rollout = Rollout(asked, connected, recording, limits, ask=_ask(confirm), on_message=on_message)
-                end = await rollout.run(_turns(first, read), project.system_prompt(system_prompt_file))
-                recording.finish(end.stop_reason)
+                end = await _run(rollout, _turns(first, read), system_prompt)
+                recording.finish(end.stop_reason, None, {**about, **({"detail": end.detail} if end.detail else {})})
                 return end
 
         return asyncio.run(talk())
+
+
+async def _run(rollout: Rollout, turns: AsyncIterator[str], system_prompt: str | None) -> RolloutEnd:
+    """The rollout to its end; an endpoint that is gone and Ctrl-C during an answer are ends like others."""
+    try:
+        return await rollout.run(turns, system_prompt)
+    except EndpointError as error:
+        reason, detail = StopReason.ENDPOINT_ERROR, str(error)
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        assert task
+        task.uncancel()
+        reason, detail = StopReason.TIME_LIMIT, STOPPED  # the patience of the user's was the limit
+    return RolloutEnd(rollout.messages, reason, rollout.steps, rollout.completion_tokens, detail)
 
 
 def _world_task(project: Project, task_id: str | None) -> Task | None:

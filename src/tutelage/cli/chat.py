@@ -90,10 +90,12 @@ def _model(project: "Project", base_url: str | None, model: str | None, stack: E
         raise TutelageError(f'"{model}" is none of student, base and teacher. For another model give --base-url too.')
     if settings.student.url:
         url, name = settings.student.url, "student" if model == "student" else settings.student.model
-        return lambda _: ChatEndpoint(url, name, None, settings.student.sampling, seconds), teachers
-    server = stack.enter_context(embedded_student(project))
-    extra = {"lora": [{"id": 0, "scale": 1.0 if model == "student" else 0.0}]}
-    return lambda _: ChatEndpoint(server.url, model, None, settings.student.sampling, seconds, extra), teachers
+        here = "tutelage.toml: student: url"
+        return (
+            lambda values: ChatEndpoint(expand(url, values, here), name, None, settings.student.sampling, seconds)
+        ), teachers - services_named_in(url, project)
+    server = stack.enter_context(embedded_student(project, with_adapter=model == "student"))  # it applies by itself
+    return lambda _: ChatEndpoint(server.url, model, None, settings.student.sampling, seconds), teachers
 
 
 def _adapter(project: "Project") -> Path:

@@ -36,6 +36,7 @@ def open_project(folder: Path) -> "Project":
 
 @contextmanager
 def open_store(project: "Project") -> Iterator["TraceStore"]:
+    from sqlalchemy import make_url
     from sqlalchemy.exc import OperationalError
 
     from tutelage.errors import TutelageError
@@ -47,7 +48,8 @@ def open_store(project: "Project") -> Iterator["TraceStore"]:
     except OperationalError as error:
         if "disk is full" in str(error.orig):
             raise  # said as for any other file
-        raise TutelageError(f"The store {project.store_url} failed: {error.orig}. Mend it and run again.") from error
+        shown = make_url(project.store_url).render_as_string(hide_password=True)
+        raise TutelageError(f"The store {shown} failed: {error.orig}. Mend it and run again.") from error
 
 
 def output(result: Any, text: str, *, as_json: bool) -> None:
@@ -98,7 +100,9 @@ def confirm(question: str, *, yes: bool) -> None:
         raise TutelageError("Nothing was done.")
 
 
-def embedded_student(project: "Project", *, host: str = "127.0.0.1", port: int = 0) -> "EmbeddedEndpoint":
+def embedded_student(
+    project: "Project", *, host: str = "127.0.0.1", port: int = 0, with_adapter: bool = True
+) -> "EmbeddedEndpoint":
     """The embedded endpoint with the project's adapter, which applies unless a request says otherwise."""
     from tutelage.endpoint.embedded import EmbeddedEndpoint
     from tutelage.errors import TutelageError
@@ -106,12 +110,12 @@ def embedded_student(project: "Project", *, host: str = "127.0.0.1", port: int =
 
     student = project.settings.student
     adapter = project.path(TRAINING) / "adapter" / "adapter.gguf"
-    if not adapter.is_file():
+    if with_adapter and not adapter.is_file():
         raise TutelageError(f"{adapter} was not found. Run `tutelage train` first.")
     return EmbeddedEndpoint(
         student_gguf(student, project.folder),
         load_template(student.template, project.folder),
-        adapter=adapter,
+        adapter=adapter if with_adapter else None,
         context=student.context,
         parallel=student.parallel,
         host=host,

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
@@ -51,9 +52,9 @@ class TraceStore:
                 event.listen(self._engine, "connect", _configure_sqlite)
             schema.metadata.create_all(self._engine)
         except (ArgumentError, NoSuchModuleError, ImportError) as error:
-            raise TutelageError(f'The store "{url}" is not a database URL that can be used: {error}.') from error
+            raise TutelageError(f'The store "{_shown(url)}" cannot be used: {_shown(str(error))}.') from None
         except DBAPIError as error:
-            raise TutelageError(f'The store "{url}" could not be opened: {error.orig}.') from error
+            raise TutelageError(f'The store "{_shown(url)}" could not be opened: {error.orig}.') from error
 
     def __enter__(self) -> Self:
         return self
@@ -239,6 +240,11 @@ class TraceStore:
                     created=now().isoformat(),
                 )
             )
+
+
+def _shown(url: str) -> str:
+    """The URL, or a text that may hold it, without its password."""
+    return re.sub(r"://([^/@:\s]*):\S*@", r"://\1:***@", url)
 
 
 def _configure_sqlite(connection: Any, _record: Any) -> None:

@@ -1,0 +1,86 @@
+"""A chat with a project of one server, with the answers of an endpoint double in the place of a model."""
+
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from endpoint_double import Answer, endpoint_double, fails, says
+
+from tutelage.agent.chat import run_chat
+from tutelage.agent.rollout import REFUSED, RolloutEnd
+from tutelage.endpoint.client import ChatEndpoint
+from tutelage.project import Project
+from tutelage.store import TraceStore
+from tutelage.trace import Message, StopReason, ToolCall, Trace
+
+SERVER = Path(__file__).with_name("misbehaving_server.py")
+ECHO = says(None, ("echo", '{"text": "seven"}'))
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[TraceStore]:
+    with TraceStore(f"sqlite:///{tmp_path / 'traces.db'}") as opened:
+        yield opened
+
+
+def chat(
+    folder: Path, store: TraceStore, *answers: Answer, lines: list[str], **options: object
+) -> tuple[RolloutEnd | None, list[Trace]]:
+    (folder / "tutelage.toml").write_text('system_prompt = "be good"\n')
+    (folder / "mcp.json").write_text(
+        f'{{"mcpServers": {{"s": {{"command": "{sys.executable}", "args": ["{SERVER}", "ordinary"]}}}}}}'
+    )
+    said = iter(lines)
+    with endpoint_double(*answers) as double:
+        end = run_chat(
+            Project.open(folder),
+            store,
+            endpoint=lambda _: ChatEndpoint(double.url, "m"),
+            read=lambda: next(said, None),
+            **{"on_message": lambda _: None, **options},  # type: ignore[arg-type]
+        )
+    return end, list(store.traces(run="chat"))
+
+
+def test_a_question_is_answered_with_a_tool_and_logged(tmp_path: Path, store: TraceStore) -> None:
+    end, (trace,) = chat(tmp_path, store, ECHO, says("It is seven."), lines=["", "  ", "Which number?"])
+    assert end
+    assert [message.role for message in trace.messages] == ["system", "user", "assistant", "tool", "assistant"]
+    assert (trace.stop_reason, trace.answer(), trace.task.turns) == ("answer", "It is seven.", ("Which number?",))
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+def test_a_call_runs_only_where_the_user_allows_it(allowed: bool, tmp_path: Path, store: TraceStore) -> None:
+    asked: list[ToolCall] = []
+
+    def confirm(call: ToolCall) -> bool:
+        asked.append(call)
+        return allowed
+
+    _, (trace,) = chat(tmp_path, store, ECHO, says("Done."), lines=["Which number?"], confirm=confirm)
+    assert [call.name for call in asked] == ["echo"]
+    assert trace.messages[3].content == ("seven" if allowed else REFUSED)
+
+
+def test_who_says_nothing_leaves_no_trace(tmp_path: Path, store: TraceStore) -> None:
+    assert chat(tmp_path, store, says("?"), lines=["", " "]) == (None, [])
+
+
+def test_a_chat_whose_endpoint_fails_is_finished_and_says_why(tmp_path: Path, store: TraceStore) -> None:
+    end, (trace,) = chat(tmp_path, store, says("hello"), fails(401, "who are you"), lines=["hi", "and?"])
+    assert end
+    assert "who are you" in end.detail
+    assert (trace.stop_reason, len(trace.messages)) == (StopReason.ENDPOINT_ERROR, 4)
+
+
+def test_ctrl_c_during_an_answer_finishes_the_chat(tmp_path: Path, store: TraceStore) -> None:
+    def interrupt(message: Message) -> None:
+        if message.role == "user":
+            os.kill(os.getpid(), signal.SIGINT)
+
+    end, (trace,) = chat(tmp_path, store, says("hello"), lines=["hi"], on_message=interrupt)
+    assert end
+    assert (trace.stop_reason, end.detail) == (StopReason.TIME_LIMIT, "The user stopped it.")
