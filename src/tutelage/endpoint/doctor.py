@@ -9,11 +9,12 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Literal, NamedTuple
+from urllib.parse import urlsplit
 
 import openai
 
 from tutelage.agent.servers import connect_servers
-from tutelage.endpoint.client import ChatEndpoint, Completion, EndpointError
+from tutelage.endpoint.client import LOOPBACK, ChatEndpoint, Completion, EndpointError
 from tutelage.endpoint.services import services_named_in, start_services
 from tutelage.endpoint.vllm import family_of
 from tutelage.errors import TutelageError
@@ -21,11 +22,11 @@ from tutelage.project import Project, Teacher, expand
 from tutelage.trace import Message, Task, Tool
 from tutelage.world import open_world
 
-EMBEDDED_MODEL = "smollm2-135m-instruct"
 PROBE_SECONDS = 120.0
 # Names that tell a family; longer ones first where one contains another.
 FAMILY_NAMES = re.compile(
-    r"smollm|gpt-oss|deepseek|mistral|mixtral|granite|gemma|llama|qwen|qwq|olmo|kimi|glm|phi|gpt|claude|gemini"
+    r"(?<![a-z])"
+    r"(smollm|gpt-oss|deepseek|mistral|mixtral|granite|gemma|llama|qwen|qwq|olmo|kimi|glm|phi|gpt|claude|gemini)"
 )
 SAME_FAMILY = {"qwq": "qwen", "mixtral": "mistral"}
 
@@ -39,16 +40,17 @@ class Finding(NamedTuple):
 def check_project(
     project: Project, *, teacher_url: str | None = None, teacher_model: str | None = None
 ) -> list[Finding]:
-    """Check tasks, services, MCP servers, the teacher's endpoint and the student, in this order.
+    """Check tasks, settings, the student, services, MCP servers and the endpoints, in this order.
 
     The endpoint is asked the first training task with the project's own tools; its answer's calls are not run.
     """
-    findings = [*_check_tasks(project), *_check_student(project)]
-    teacher = _teacher(project, teacher_url, teacher_model)
-    if teacher is None:
-        findings.append(Finding("error", "No teacher is named.", "Add [teacher] with url and model to tutelage.toml."))
-    else:
+    findings = [*_check_tasks(project), *_check_training(project), *_check_student(project)]
+    teacher: Teacher | None = None
+    try:
+        teacher = project.teacher(teacher_url, teacher_model)
         findings += _check_families(teacher.model, project.settings.student.model)
+    except TutelageError as error:
+        findings.append(_error(error))
     own = project.settings.teacher
     skip = services_named_in(own.url, project) if teacher_url and own else set()
     try:
@@ -59,14 +61,7 @@ def check_project(
             findings += asyncio.run(_check_running(project, teacher, worlds, values))
     except TutelageError as error:
         findings.append(_error(error))
-    return findings
-
-
-def _teacher(project: Project, url: str | None, model: str | None) -> Teacher | None:
-    teacher = project.settings.teacher
-    if teacher is None:
-        return Teacher(url=url, model=model) if url and model else None
-    return teacher.model_copy(update={"url": url or teacher.url, "model": model or teacher.model})
+    return list(dict.fromkeys(findings))  # a function that cannot be loaded is met twice
 
 
 def _check_tasks(project: Project) -> list[Finding]:
@@ -88,28 +83,45 @@ def _check_tasks(project: Project) -> list[Finding]:
         findings.append(
             Finding("warning", "No verifier: traces get no reward.", "Name one, or approve traces by hand.")
         )
+    for role in ("prepare", "verifier"):
+        try:
+            getattr(project, role)
+        except TutelageError as error:
+            findings.append(_error(error))
     return findings
 
 
-def _check_student(project: Project) -> list[Finding]:
-    student = project.settings.student
-    if student.url:
-        return [Finding("ok", f"The student is served at {student.url}.")]
-    if student.model == EMBEDDED_MODEL:
-        from tutelage.render.student import embedded_gguf
+def _check_training(project: Project) -> list[Finding]:
+    from tutelage.train.stage import train_config
 
+    try:
+        train_config(project)
+    except TutelageError as error:
+        return [_error(error)]
+    return []
+
+
+def _check_student(project: Project) -> list[Finding]:
+    from tutelage.render.student import EMBEDDED_MODEL, student_gguf
+
+    student = project.settings.student
+    if student.model == EMBEDDED_MODEL or student.model.endswith(".gguf"):
         try:
-            return [Finding("ok", f"The embedded student is there: {embedded_gguf().name}.")]
+            return [Finding("ok", f"The student's weights are there: {student_gguf(student, project.folder).name}.")]
         except TutelageError as error:
             return [_error(error)]
     folder = project.path(student.model)
     if folder.is_dir():
         weights = any(folder.glob("*.safetensors")) and (folder / "config.json").is_file()
+        if weights and not student.url:
+            fix = "Serve it (`tutelage serve --engine vllm --print`) and name its URL as [student] url."
+            return [Finding("warning", f"Evaluating the student {folder} needs an endpoint that serves it.", fix)]
         if weights:
             return [Finding("ok", f"The student's weights are there: {folder}.")]
         fix = "Save the model there with save_pretrained, or name another folder."
         return [Finding("error", f"{folder} holds no config.json and *.safetensors.", fix)]
-    return [Finding("ok", f'The student "{student.model}" is taken from the Hugging Face Hub.')]
+    fix = f"Download it: hf download {student.model} --local-dir FOLDER, and name that folder."
+    return [Finding("error", f'The student "{student.model}" is no folder and no GGUF file.', fix)]
 
 
 def _check_families(teacher: str, student: str) -> list[Finding]:
@@ -156,6 +168,10 @@ async def _check_running(
         findings.append(_error(error))
     if teacher:
         findings += await _check_endpoint(project, teacher, task, tools, values)
+    student = project.settings.student
+    if student.url:
+        url = expand(student.url, values, "tutelage.toml: student: url")
+        findings += await _check_models(url, student.model, None, student.context, whose="[student]")
     return findings
 
 
@@ -179,14 +195,20 @@ async def _check_endpoint(
     return [*findings, *_judge(completion, teacher.model, bool(tools))]
 
 
-async def _check_models(url: str, model: str, key: str | None, budget: int) -> list[Finding]:
+async def _check_models(
+    url: str, model: str, key: str | None, budget: int, *, whose: str = "[teacher]"
+) -> list[Finding]:
     """Is it reachable, does it serve the model, and how long a context does it say it has?"""
-    async with openai.AsyncOpenAI(base_url=url, api_key=key or "none", timeout=10, max_retries=0) as client:
+    local = urlsplit(url).hostname in LOOPBACK
+    http_client = openai.DefaultAsyncHttpxClient(trust_env=False) if local else None
+    async with openai.AsyncOpenAI(
+        base_url=url, api_key=key or "none", timeout=10, max_retries=0, http_client=http_client
+    ) as client:
         try:
             data = json.loads(await client.get("/models", cast_to=str))["data"]
             served = {str(entry["id"]): entry for entry in data}
         except openai.APIConnectionError:
-            fix = "Start its server, or correct [teacher] url (most end in /v1)."
+            fix = f"Start its server, or correct {whose} url (most end in /v1)."
             return [Finding("error", f"The endpoint {url} cannot be reached.", fix)]
         except openai.APIStatusError as error:
             if error.status_code in (401, 403):
@@ -202,7 +224,8 @@ async def _check_models(url: str, model: str, key: str | None, budget: int) -> l
         return [Finding("ok", f'The endpoint {url} serves "{model}" (it does not say how long its context is).')]
     findings = [Finding("ok", f'The endpoint {url} serves "{model}" with a context of {context} tokens.')]
     if int(context) < budget:
-        fix = "Serve it with a longer context, or lower [rollout] max_total_tokens."
+        setting = "[rollout] max_total_tokens" if whose == "[teacher]" else "[student] context"
+        fix = f"Serve it with a longer context, or lower {setting}."
         findings.append(Finding("warning", f"A rollout may take {budget} tokens, more than that context.", fix))
     return findings
 
