@@ -23,6 +23,8 @@ from tutelage.trace import Task
 from tutelage.world import load_function
 
 SETTINGS_FILE = "tutelage.toml"
+SECRET_CHARACTERS = 6  # shorter values of the environment's are words that stand everywhere
+_secrets: set[str] = set()  # what `expand` took from the environment
 Model = TypeVar("Model", bound=BaseModel)
 
 
@@ -113,7 +115,7 @@ class Settings(Section):
     rollout: RolloutLimits = RolloutLimits()
     collect: Collect = Collect()
     dataset: Dataset = Dataset()
-    train: dict[str, JsonValue] = Field({}, description="see `tutelage train --help`; checked by train/config.py")
+    train: dict[str, JsonValue] = Field({}, description="see docs/settings.md; checked by train/config.py")
 
 
 class McpServer(Section):
@@ -285,12 +287,26 @@ def expand(value: Any, values: Mapping[str, str], where: str) -> Any:
         name = match[1]
         if name == "python":
             return sys.executable
+        if name not in values and name in os.environ:
+            _note_secret(os.environ[name])
         found = values.get(name, os.environ.get(name, match[2]))
         if found is None:
             raise TutelageError(f"{where}: ${{{name}}} is not set. Set the environment variable or name a service.")
         return found
 
     return re.sub(r"\$\{([\w.\-]+?)(?::-([^}]*))?\}", replace, value)
+
+
+def redact(text: str) -> str:
+    """`text` without what `expand` took from the environment: a server may repeat the token that it was given."""
+    for secret in sorted(_secrets, key=len, reverse=True):
+        text = text.replace(secret, "…")
+    return text
+
+
+def _note_secret(value: str) -> None:
+    if len(value) >= SECRET_CHARACTERS and not Path(value).exists():  # a folder's name is none
+        _secrets.add(value)
 
 
 def _reason(error: OSError | UnicodeDecodeError) -> str:

@@ -22,7 +22,9 @@ def pages(cursor: str | None) -> dict[str, object]:
         return {"tools": [tool("second")]} if cursor else {"tools": [tool("first")], "nextCursor": "2"}
     if MODE == "same-cursor":
         return {"tools": [tool("first")] if cursor is None else [], "nextCursor": "again"}
-    return {"tools": [tool("echo"), tool("hang"), tool("die"), tool("fail"), tool("picture"), tool("where")]}
+    return {
+        "tools": [tool("echo"), tool("hang"), tool("die"), tool("fail"), tool("picture"), tool("where"), tool("shop")]
+    }
 
 
 def call(name: str, arguments: dict[str, str]) -> dict[str, object]:
@@ -36,6 +38,8 @@ def call(name: str, arguments: dict[str, str]) -> dict[str, object]:
         return {"content": [{"type": "text", "text": "look"}, image]}
     if name == "where":
         return text(f"{Path.cwd()} {os.environ.get('TUTELAGE_WORLD')} {os.environ.get('MINE')}")
+    if name == "shop":
+        raise KeyError("the shop is closed")
     return {**text(arguments.get("text", "")), "isError": name == "fail"}
 
 
@@ -45,7 +49,7 @@ def text(words: str) -> dict[str, object]:
 
 def main() -> None:
     if MODE == "exit":
-        print("no licence found", file=sys.stderr)
+        print(f"no licence found for {os.environ.get('TOKEN')}", file=sys.stderr)
         sys.exit(1)
     print("junk that is no JSON", flush=True) if MODE == "junk" else None
     for line in sys.stdin:
@@ -64,7 +68,10 @@ def main() -> None:
         elif request["method"] == "tools/list":
             reply["result"] = pages(parameters.get("cursor"))
         elif request["method"] == "tools/call":
-            reply["result"] = call(parameters["name"], parameters.get("arguments") or {})
+            try:
+                reply["result"] = call(parameters["name"], parameters.get("arguments") or {})
+            except KeyError as error:
+                reply["error"] = {"code": -32603, "message": str(error)}
         else:
             reply["error"] = {"code": -32601, "message": "method not found"}
         print(json.dumps(reply), flush=True)

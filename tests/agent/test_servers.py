@@ -9,7 +9,7 @@ import pytest
 
 from tutelage.agent.servers import ServerDied, Servers, ToolResult, connect_servers
 from tutelage.errors import TutelageError
-from tutelage.project import McpServer
+from tutelage.project import McpServer, Project
 from tutelage.world import World
 
 SERVER = str(Path(__file__).with_name("misbehaving_server.py"))
@@ -82,6 +82,19 @@ def test_what_goes_wrong_with_a_call_is_a_result(tmp_path: Path) -> None:
 def test_a_server_that_dies_during_a_call_is_told_apart(tmp_path: Path) -> None:
     with pytest.raises(ServerDied, match=r"(?s)\"s\" ended during a call.*I am dying"):
         call(tmp_path, "die")
+
+
+def test_a_tool_that_speaks_of_something_closed_is_still_there(tmp_path: Path) -> None:
+    assert call(tmp_path, "shop") == ToolResult("Error: 'the shop is closed'", is_error=True)
+
+
+def test_a_secret_of_the_environment_is_not_repeated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MY_TOKEN", "sesame-open")
+    (tmp_path / "tutelage.toml").write_text("")
+    entry = {"command": sys.executable, "args": [SERVER, "exit"], "env": {"TOKEN": "${MY_TOKEN}"}}
+    (tmp_path / "mcp.json").write_text(json.dumps({"mcpServers": {"s": entry}}))
+    with pytest.raises(TutelageError, match="no licence found for …"):
+        use(Project.open(tmp_path).mcp_servers({}), tmp_path, names)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from tutelage.agent.servers import connect_servers
 from tutelage.endpoint.client import ChatEndpoint, EndpointError
 from tutelage.endpoint.services import start_services
 from tutelage.errors import TutelageError
-from tutelage.project import Project
+from tutelage.project import Project, redact
 from tutelage.store import TraceStore
 from tutelage.trace import StopReason, Task, ToolCall
 from tutelage.world import open_world
@@ -82,7 +82,7 @@ async def _run(rollout: Rollout, turns: AsyncIterator[str], system_prompt: str |
     try:
         return await rollout.run(turns, system_prompt)
     except EndpointError as error:
-        reason, detail = StopReason.ENDPOINT_ERROR, str(error)
+        reason, detail = StopReason.ENDPOINT_ERROR, redact(str(error))
     except asyncio.CancelledError:
         task = asyncio.current_task()
         assert task

@@ -17,7 +17,7 @@ from tutelage.endpoint.client import (
     EndpointUnreachable,
     InvalidOutput,
 )
-from tutelage.project import RolloutLimits
+from tutelage.project import RolloutLimits, redact
 from tutelage.trace import Message, Step, StopReason, Task, ToolCall, now
 
 REPEATED_SUCCESSES = 3  # the same call with the same result this often in a row: the model goes round in circles
@@ -115,7 +115,7 @@ class Rollout:
             stop = _Stop(StopReason.TIME_LIMIT)
         except ServerDied as error:
             stop = _Stop(StopReason.SERVER_ERROR, str(error))
-        return RolloutEnd(self.messages, stop.reason, self.steps, self.completion_tokens, stop.detail)
+        return RolloutEnd(self.messages, stop.reason, self.steps, self.completion_tokens, redact(stop.detail))
 
     async def _answer_turn(self) -> None:
         """Steps up to the message that answers the turn. Raises _Stop where the rollout ends before."""

@@ -24,12 +24,13 @@ from tutelage import __version__
 from tutelage.agent.results import result_text
 from tutelage.endpoint.processes import last_lines
 from tutelage.errors import TutelageError
-from tutelage.project import McpServer
+from tutelage.project import McpServer, redact
 from tutelage.trace import Tool
 from tutelage.world import World
 
 START_SECONDS = 60.0  # to connect and list the tools; the first start of `npx` downloads
 logger = logging.getLogger(__name__)
+GONE = ("connection closed", "session terminated")  # the SDK's own words, whole: a tool may speak of closed shops
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -77,7 +78,7 @@ class Servers:
         except MCPError as error:
             if error.code == REQUEST_TIMEOUT:
                 return self._timed_out(name)
-            if error.code == CONNECTION_CLOSED or "closed" in error.message.lower():
+            if error.code == CONNECTION_CLOSED or error.message.lower() in GONE:
                 raise ServerDied(f'MCP server "{connection.name}" ended during a call.{connection.quote()}') from None
             return ToolResult(f"Error: {error.message}", is_error=True)
         except TimeoutError:
@@ -155,7 +156,7 @@ async def _connect(
     except TutelageError:
         raise
     except Exception as error:
-        raise TutelageError(_not_started(name, server, error, start_seconds, log)) from None
+        raise TutelageError(redact(_not_started(name, server, error, start_seconds, log))) from None
 
 
 def _stdio(server: McpServer, world: World, log: IO[bytes]) -> Any:

@@ -36,10 +36,12 @@ def serve(
         )
     if engine == "vllm":
         from tutelage.endpoint.vllm import student_command
+        from tutelage.render.engine import Engine
+        from tutelage.render.student import student_engine
 
         folder = opened.path(TRAINING) / "adapter"
         try:
-            adapter = json.loads((folder / "adapter_config.json").read_text())
+            adapter = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise TutelageError(f"{folder} holds no adapter. Run `tutelage train` first.") from None
         student = opened.settings.student
@@ -47,7 +49,7 @@ def serve(
         command = student_command(
             base,
             str(folder),
-            chat_format=student.template,
+            chat_format=student.template if student_engine(student) is Engine.LLAMA_CPP else student.model,
             chat_template=str(folder / "chat_template.jinja"),
             rank=adapter["r"],
             context=student.context,

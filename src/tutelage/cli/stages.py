@@ -126,6 +126,7 @@ def train(
     """Train LoRA adapters of the student on the dataset. Run again to go on from the last checkpoint.
 
     Losses go to TensorBoard: tensorboard --logdir PROJECT/training/tensorboard
+    Its settings stand in [train] of tutelage.toml; docs/settings.md lists them.
     """
     from tutelage.train import plan_training, run_training
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tutelage.endpoint.processes import ChildProcess
 from tutelage.errors import TutelageError
-from tutelage.project import Project, Service, expand
+from tutelage.project import Project, Service, expand, redact
 from tutelage.world import ROOT_VARIABLE
 
 POLL_SECONDS = 0.05
@@ -61,7 +61,7 @@ def _wait_until_ready(name: str, service: Service, child: ChildProcess, values: 
     url = expand(service.ready, values, f'tutelage.toml: service "{name}": "ready"')
     deadline = time.monotonic() + service.start_seconds
     while not _answers(url):
-        quote = f"Its last lines:\n{child.last_lines() or '(none)'}"
+        quote = f"Its last lines:\n{redact(child.last_lines()) or '(none)'}"
         if child.exited():
             code = child.process.returncode
             raise TutelageError(f'Service "{name}" ended with exit code {code} before it was ready. {quote}')
