@@ -1,5 +1,7 @@
 """The command line as a user meets it: start-up, help, mistakes."""
 
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -131,6 +133,47 @@ def test_a_missing_adapter_says_what_to_run(tmp_path: Path) -> None:
 
 def test_an_unknown_example_is_refused(tmp_path: Path) -> None:
     refuses(tutelage("init", tmp_path / "p", "--example", "zoo"), '"zoo"')
+
+
+def test_a_file_in_the_place_of_a_folder_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "tutelage.toml"
+    file.write_text("")
+    refuses(tutelage("init", file), "is a file")
+    refuses(tutelage("collect", "-p", file), "was not found", "--project")
+    assert file.read_text() == ""
+
+
+@pytest.mark.parametrize("arguments", [["collect", "--nope"], ["traces", "nope"], ["push", "dataset"]])
+def test_what_no_command_knows_is_refused(arguments: list[str]) -> None:
+    refuses(tutelage(*arguments), "Usage: ", "Error: ")
+
+
+def test_ctrl_c_is_one_sentence(tmp_path: Path) -> None:
+    folder = tmp_path / "p"
+    tutelage("init", folder)
+    settings = folder / "tutelage.toml"
+    wait = "import time; open('started', 'w'); time.sleep(60)"
+    service = f'[services.slow]\ncommand = ["{sys.executable}", "-c", "{wait}"]\nready = "http://127.0.0.1:9/"\n'
+    settings.write_text(settings.read_text() + service)
+    command = [sys.executable, "-m", "tutelage", "collect", "-p", str(folder)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    while not (folder / "started").exists():
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "Traceback" not in said
+    assert "Stopped. What was finished is kept" in said
+
+
+def test_a_reader_that_has_enough_is_no_error(tmp_path: Path) -> None:
+    tutelage("init", tmp_path / "p")
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "tutelage", "traces", "list", "--json", "-p", str(tmp_path / "p")]
+    ended = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writing)
+    assert (ended.returncode, ended.stderr) == (141, "")
 
 
 def test_a_trace_is_edited_in_the_users_editor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

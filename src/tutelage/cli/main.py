@@ -3,14 +3,17 @@
 import errno
 import os
 import sys
+from typing import Any
 
-import click
 import typer
 
 import tutelage
 from tutelage.cli import chat, inspect, publish, serve, stages, traces
 from tutelage.errors import TutelageError
 
+# Typer carries its own copy of click, and of its errors exports only some: the base of all that it can show itself.
+USAGE_ERROR: Any = next(base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException")
+INTERRUPTED = 130
 STOPPED = "Stopped. What was finished is kept: run the same command again to go on."
 
 app = typer.Typer(
@@ -53,20 +56,26 @@ def main() -> None:
     try:
         code = app(standalone_mode=False)
         sys.stdout.flush()  # here, where a reader that has gone is no error
-    except click.ClickException as error:
-        error.show()
-        code = error.exit_code
-    except (click.Abort, KeyboardInterrupt):
-        code = _fail(STOPPED, 130)
+        if code == INTERRUPTED:  # typer's own way with Ctrl-C
+            code = _fail(STOPPED, INTERRUPTED)
+    except (typer.Abort, KeyboardInterrupt):
+        code = _fail(STOPPED, INTERRUPTED)
     except TutelageError as error:
         code = _fail(str(error), 2)
     except BrokenPipeError:  # the reader of our output has enough, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 141
+    except SystemExit:
+        if type(sys.stdout).__name__ != "PacifyFlushWrapper":  # typer's own way with such a reader
+            raise
+        code = 141
     except ModuleNotFoundError as error:
         code = _fail(f'"{error.name}" is not installed. Install it with: pip install "tutelage[quickstart,hub]"', 2)
     except Exception as error:
-        if _disk_is_full(error):
+        if isinstance(error, USAGE_ERROR):
+            error.show()
+            code = error.exit_code
+        elif _disk_is_full(error):
             code = _fail("The disk is full. What was finished is kept: make room and run the same command again.", 2)
         elif isinstance(error, OSError) and error.filename:
             code = _fail(f"{error.filename}: {error.strerror}.", 2)
