@@ -156,7 +156,11 @@ def test_ctrl_c_is_one_sentence(tmp_path: Path) -> None:
     service = f'[services.slow]\ncommand = ["{sys.executable}", "-c", "{wait}"]\nready = "http://127.0.0.1:9/"\n'
     settings.write_text(settings.read_text() + service)
     command = [sys.executable, "-m", "tutelage", "collect", "-p", str(folder)]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+
+    def heed() -> None:  # a shell's background job ignores Ctrl-C, and so would what it starts
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=heed)
     while not (folder / "started").exists():
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
