@@ -20,6 +20,8 @@ def tool(name: str) -> dict[str, object]:
 def pages(cursor: str | None) -> dict[str, object]:
     if MODE == "pages":
         return {"tools": [tool("second")]} if cursor else {"tools": [tool("first")], "nextCursor": "2"}
+    if MODE == "no-schema":
+        return {"tools": [tool("echo"), {"name": "bare"}, {"name": "null", "inputSchema": None}]}
     if MODE == "same-cursor":
         return {"tools": [tool("first")] if cursor is None else [], "nextCursor": "again"}
     return {

@@ -56,6 +56,14 @@ def test_a_server_that_repeats_its_cursor_does_not_hold_up_the_rollout(tmp_path:
     assert use({"s": server("same-cursor")}, tmp_path, names) == ["first"]
 
 
+def test_a_tool_without_a_schema_is_left_out_with_a_notice(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async def both(opened: Servers) -> Any:
+        return await names(opened), await opened.call("echo", {"text": "hi"})
+
+    assert use({"s": server("no-schema")}, tmp_path, both) == (["echo"], ToolResult("hi"))
+    assert 'the tool "bare" is left out' in caplog.text
+
+
 def test_junk_on_standard_output_is_skipped(tmp_path: Path) -> None:
     assert "echo" in use({"s": server("junk")}, tmp_path, names)
 

@@ -17,7 +17,7 @@ from mcp.client import Client
 from mcp.client.stdio import StdioServerParameters, stdio_client
 from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.exceptions import MCPError
-from mcp_types import CONNECTION_CLOSED, REQUEST_TIMEOUT, Implementation
+from mcp_types import CONNECTION_CLOSED, REQUEST_TIMEOUT, Implementation, ListToolsResult
 from pydantic import ValidationError
 
 from tutelage import __version__
@@ -198,13 +198,43 @@ async def _list_tools(connection: _Connection) -> list[Tool]:
     seen: set[str] = set()
     cursor: str | None = None
     while True:
-        page = await connection.client.list_tools(cursor=cursor)
-        for tool in page.tools:
-            tools.append(_tool(tool.name, tool.description or "", tool.input_schema, connection.name))
-        cursor = page.next_cursor
+        try:
+            page = await connection.client.list_tools(cursor=cursor)
+        except ValidationError:
+            found, cursor = await _list_unchecked(connection, cursor)
+            tools += found
+        else:
+            for tool in page.tools:
+                tools.append(_tool(tool.name, tool.description or "", tool.input_schema, connection.name))
+            cursor = page.next_cursor
         if not cursor or cursor in seen:
             return tools
         seen.add(cursor)
+
+
+async def _list_unchecked(connection: _Connection, cursor: str | None) -> tuple[list[Tool], str | None]:
+    """A page of the tool list without its faulty tools: the SDK refuses the whole page for one of them."""
+    parameters = {"cursor": cursor} if cursor else {}
+    session = connection.client.session
+    # The SDK has no public request whose result it does not check; it lists again before a call of a tool that it
+    # has not absorbed, which would fail as this listing did.
+    raw = await session._dispatcher.send_raw_request("tools/list", parameters, {})
+    tools, valid = [], []
+    for tool in raw.get("tools") or []:
+        name, schema = tool.get("name"), tool.get("inputSchema")
+        if isinstance(name, str) and isinstance(schema, dict) and schema.get("type") == "object":
+            tools.append(_tool(name, str(tool.get("description") or ""), schema, connection.name))
+            valid.append(tool)
+        else:
+            _notice(f'MCP server "{connection.name}": the tool "{name}" is left out: it has no valid inputSchema.')
+    session._absorb_tool_listing(ListToolsResult.model_validate({"tools": valid}), complete=False)
+    return tools, raw.get("nextCursor")
+
+
+@functools.cache
+def _notice(text: str) -> None:
+    """Say it once, not once a rollout."""
+    logger.warning(text)
 
 
 def _tool(name: str, description: str, schema: Mapping[str, Any], server: str) -> Tool:
