@@ -2,7 +2,6 @@
 
 import asyncio
 import signal
-import tempfile
 import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack
@@ -19,7 +18,7 @@ from tutelage.errors import TutelageError
 from tutelage.project import Project, redact
 from tutelage.store import TraceStore
 from tutelage.trace import StopReason, Task, ToolCall
-from tutelage.world import open_world
+from tutelage.world import open_world, worlds_folder
 
 RUN = "chat"
 PATIENCE_SECONDS = 86_400.0  # a person may think between two turns
@@ -56,7 +55,7 @@ def run_chat(
     system_prompt = project.system_prompt(system_prompt_file)
     task = Task(id=f"chat-{uuid.uuid4().hex[:8]}", turns=(first,), kind="chat")
     with ExitStack() as stack:
-        worlds = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tutelage-worlds-")))
+        worlds = stack.enter_context(worlds_folder())
         values = stack.enter_context(start_services(project, worlds, skip=skip_services or set()))
         world_task = _world_task(project, task_id) or task
         world = stack.enter_context(open_world(world_task, worlds, project.prepare))

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -13,6 +12,7 @@ from typing import Any
 from tutelage.errors import TutelageError
 from tutelage.project import Project, Teacher, expand
 from tutelage.store import TraceStore
+from tutelage.world import worlds_folder
 
 OnProgress = Callable[[int, int, str], None]  # rollouts finished, rollouts in all, a note
 
@@ -114,10 +114,10 @@ class _Collecting:
         settings = self.project.settings.teacher
         skip = services_named_in(settings.url, self.project) if self.own_url and settings else set()
         with (
-            tempfile.TemporaryDirectory(prefix="tutelage-worlds-") as worlds,
-            start_services(self.project, Path(worlds), skip=skip) as values,
+            worlds_folder() as worlds,
+            start_services(self.project, worlds, skip=skip) as values,
         ):
-            return asyncio.run(self._run(jobs, done, on_progress, Path(worlds), values))
+            return asyncio.run(self._run(jobs, done, on_progress, worlds, values))
 
     async def _run(
         self, jobs: list[Any], done: int, on_progress: OnProgress | None, worlds: Path, values: dict[str, str]

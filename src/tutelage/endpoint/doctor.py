@@ -4,7 +4,6 @@ import asyncio
 import json
 import os
 import re
-import tempfile
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -20,7 +19,7 @@ from tutelage.endpoint.vllm import family_of
 from tutelage.errors import TutelageError
 from tutelage.project import Project, Teacher, expand
 from tutelage.trace import Message, Task, Tool
-from tutelage.world import open_world
+from tutelage.world import open_world, worlds_folder
 
 PROBE_SECONDS = 120.0
 # Names that tell a family; longer ones first where one contains another.
@@ -55,7 +54,7 @@ def check_project(
     skip = services_named_in(own.url, project) if teacher_url and own else set()
     try:
         with ExitStack() as stack:
-            worlds = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tutelage-worlds-")))
+            worlds = stack.enter_context(worlds_folder())
             values = stack.enter_context(start_services(project, worlds, skip=skip))
             findings += [Finding("ok", f'Service "{name}" is ready.') for name in project.settings.services]
             findings += asyncio.run(_check_running(project, teacher, worlds, values))

@@ -6,6 +6,15 @@ A world is a folder of its own for each rollout. `prepare(task, world)` fills it
 """
 
 from tutelage.world.functions import load_function
-from tutelage.world.world import ROOT_VARIABLE, WORLD_HEADER, WORLD_VARIABLE, Reward, World, open_world
+from tutelage.world.world import ROOT_VARIABLE, WORLD_HEADER, WORLD_VARIABLE, Reward, World, open_world, worlds_folder
 
-__all__ = ["ROOT_VARIABLE", "WORLD_HEADER", "WORLD_VARIABLE", "Reward", "World", "load_function", "open_world"]
+__all__ = [
+    "ROOT_VARIABLE",
+    "WORLD_HEADER",
+    "WORLD_VARIABLE",
+    "Reward",
+    "World",
+    "load_function",
+    "open_world",
+    "worlds_folder",
+]

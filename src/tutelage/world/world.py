@@ -1,9 +1,11 @@
 """A world: one folder a rollout."""
 
+import fcntl
 import shutil
+import tempfile
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,8 +44,25 @@ class Reward:
             raise ValueError(f"a reward lies in [0, 1], not {self.value}")
 
 
+PREFIX, LOCK = "tutelage-worlds-", "lock"  # of the folder that holds a run's worlds, and what its run holds locked
+
 Prepare = Callable[[Task, World], None]
 Verifier = Callable[[Trace, World], Reward]
+
+
+@contextmanager
+def worlds_folder() -> Iterator[Path]:
+    """A folder for all worlds of a run, removed at its end. Those that killed runs left behind are removed first."""
+    for left in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+        with suppress(OSError), (left / LOCK).open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # fails while its run lives
+            shutil.rmtree(left, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix=PREFIX) as name:
+        folder = Path(name)
+        with (folder / f".{LOCK}").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            (folder / f".{LOCK}").rename(folder / LOCK)
+            yield folder
 
 
 @contextmanager
