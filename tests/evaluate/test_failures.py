@@ -53,7 +53,3 @@ def test_a_trace_shows_what_went_wrong(found: Trace, expected: str) -> None:
 
 def test_the_verifiers_word_counts_before_the_traces() -> None:
     assert category(trace(ANSWER, said="gave up")) == "gave up"
-
-
-def test_a_broken_endpoint_is_not_the_models_failure() -> None:
-    assert category(trace(ANSWER, stop=StopReason.ENDPOINT_ERROR, said="gave up")) == "endpoint error"

@@ -38,7 +38,6 @@ class Report:
     comparison: Comparison | None  # before against after
     kinds: tuple[KindRow, ...]
     failures: tuple[FailureRow, ...]
-    broken: int  # rollouts that an endpoint's or a server's error ended
     other_adapter: bool = False  # trained anew since: nothing of that training is shown
     plots: dict[str, Plot] = field(default_factory=dict)
     training: tuple[Source, ...] = ()

@@ -5,9 +5,6 @@ from collections.abc import Iterator
 
 from tutelage.trace import StopReason, ToolCall, Trace
 
-# Nothing the model did: these stand whatever the verifier says.
-BROKEN = {StopReason.ENDPOINT_ERROR: "endpoint error", StopReason.SERVER_ERROR: "server error"}
-
 STOPPED = {
     StopReason.INVALID_OUTPUT: "malformed output",
     StopReason.REPEATED_CALL: "repeated failing call",
@@ -20,10 +17,8 @@ STOPPED = {
 def category(trace: Trace) -> str:
     """The category of a rollout that did not succeed.
 
-    A broken endpoint or server comes first, then the verifier's own category, then what the trace shows.
+    The verifier's own, else what the trace shows. One that an endpoint or a server broke is not finished, and not here.
     """
-    if trace.stop_reason in BROKEN:
-        return BROKEN[trace.stop_reason]
     return trace.reward_category or seen_in(trace)
 
 

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from tutelage.errors import TutelageError
 from tutelage.evaluate.contents import FailureRow, KindRow, Report, Source, duration, p_value, percent, points
 from tutelage.evaluate.evaluation import Evaluation, Variant
-from tutelage.evaluate.failures import BROKEN
 from tutelage.evaluate.plots import Losses, kinds_plot, loss_plot
 from tutelage.evaluate.provenance import file_sha256
 from tutelage.evaluate.side_by_side import examples
@@ -74,7 +73,6 @@ def gather(
         comparison=next((item for item in evaluation.comparisons if item.before == "before"), None),
         kinds=tuple(_kind_row(kind, variants) for kind in kinds),
         failures=_failures(variants),
-        broken=sum(outcome.category in BROKEN.values() for variant in variants for outcome in variant.outcomes),
         plots=plots,
         training=tuple(_training_facts(train)),
         examples=tuple(examples(evaluation, store)),

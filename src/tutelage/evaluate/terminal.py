@@ -57,11 +57,6 @@ def _sentences(report: Report) -> list[str]:
     lines += [f"The {variant.name} is a script, no language model." for variant in report.variants if variant.scripted]
     if report.other_adapter:
         lines.append("The student was trained anew since this evaluation. Run `tutelage evaluate` again.")
-    if report.broken:
-        lines.append(
-            f"{report.broken} rollouts ended because an endpoint or a server failed; they count as not solved. "
-            "Run `tutelage doctor`, then evaluate again."
-        )
     return lines
 
 
