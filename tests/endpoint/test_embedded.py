@@ -49,6 +49,15 @@ def test_the_same_request_gets_the_same_answer_and_its_prompt_is_not_computed_ag
     assert second.raw["timings"]["cache_n"] > first.prompt_tokens - 5
 
 
+def test_a_prompt_computed_in_one_slot_is_shared_with_all(endpoint: EmbeddedEndpoint) -> None:
+    text = "Name a river of each country of Europe, in the order of their length, and say where it ends."
+    whole = complete(endpoint, text, id_slot=0).prompt_tokens or 0
+    endpoint.share_slot({})
+    again = complete(endpoint, text, id_slot=1)
+    assert again.raw["timings"]["cache_n"] > whole - 5
+    assert again.message == complete(endpoint, text, id_slot=0).message
+
+
 def test_a_file_that_is_no_model_is_named_with_the_servers_last_lines(tmp_path: Path) -> None:
     broken = tmp_path / "broken.gguf"
     broken.write_bytes(b"GGUF nonsense")

@@ -44,6 +44,7 @@ def _parameters(settings: EmbeddedSettings):  # type: ignore[no-untyped-def]  # 
     params.cont_batching, params.ctx_shift = True, False
     params.cache_prompt, params.cache_ram_mib = True, PROMPT_CACHE_MIB
     params.fit_params = False  # the context is what the project says, not what some memory allows
+    params.slot_save_path = f"{settings.slots}/"
     params.ui = False
     if settings.adapter:
         adapter = xllamacpp.CommonAdapterLoraInfo()

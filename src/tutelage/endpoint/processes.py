@@ -5,11 +5,13 @@ import subprocess
 import sys
 import tempfile
 import threading
+import urllib.request
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
 QUOTED_LINES = 12
+NO_PROXY = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # what we start listens on this machine
 GUARD = Path(__file__).with_name("guard.py")  # run as a file: it needs nothing of the package, and starts faster
 STOP_SECONDS = 5.0  # for a child to leave by itself once its stdin is closed; the guard takes up to 3 s of it
 

@@ -4,18 +4,16 @@ import re
 import socket
 import time
 import urllib.error
-import urllib.request
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from tutelage.endpoint.processes import ChildProcess
+from tutelage.endpoint.processes import NO_PROXY, ChildProcess
 from tutelage.errors import TutelageError
 from tutelage.project import Project, Service, expand, redact
 from tutelage.world import ROOT_VARIABLE
 
 POLL_SECONDS = 0.05
-NO_PROXY = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # services listen on this machine
 
 
 @contextmanager

@@ -2,10 +2,9 @@
 
 import asyncio
 import os
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, ExitStack
+from contextlib import AbstractContextManager, AsyncExitStack, ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,16 +14,18 @@ from sqlalchemy import make_url
 
 import tutelage
 from tutelage.agent.pool import Job, run_tasks
-from tutelage.endpoint.client import ChatEndpoint
+from tutelage.agent.servers import connect_servers
+from tutelage.endpoint.client import ChatEndpoint, ContextExceeded, InvalidOutput
 from tutelage.endpoint.embedded import EmbeddedEndpoint
 from tutelage.endpoint.services import services_named_in, start_services
 from tutelage.errors import TutelageError
 from tutelage.evaluate.evaluation import Evaluation, Provenance, TaskName, Variant, compare, variant
 from tutelage.evaluate.provenance import checkout_commit, file_sha256, fingerprint, shared_tasks, tasks_sha256
-from tutelage.project import Project, Sampling, Student, Teacher, expand
+from tutelage.project import Project, Sampling, Student, expand
 from tutelage.render.student import load_template, student_gguf
 from tutelage.store import TraceStore
-from tutelage.trace import Task, now
+from tutelage.trace import Message, Task, now
+from tutelage.world import World, open_world, worlds_folder
 
 ADAPTER_MODEL = "student"  # the adapter's name at an endpoint of the user's (vLLM: --lora-modules student=…)
 BLOCK = 30  # tasks; a switch of adapters empties the slots, and the last rollouts of a block leave some idle
@@ -116,18 +117,14 @@ def _students(student: Student, name: str, adapter: Path) -> list[Contender]:
 
 def _teacher(project: Project, tasks: Sequence[Task], url: str | None, model: str | None) -> Contender:
     """The teacher's rollouts hang on neither student nor adapter: another adapter repeats none of them."""
-    teacher = project.settings.teacher
-    if not (url and model) and (teacher is None or url):
-        raise TutelageError("Name the teacher: [teacher] in tutelage.toml, or --teacher-url and --teacher-model both.")
-    teacher = teacher or Teacher(url=url or "", model=model or "")
-    url, model = url or teacher.url, model or teacher.model
-    name = fingerprint(project, tasks, [url, model, teacher.sampling.model_dump_json()])
+    teacher = project.teacher(url, model)
+    name = fingerprint(project, tasks, [teacher.url, teacher.model, teacher.sampling.model_dump_json()])
     return Contender(
         "teacher",
-        model,
+        teacher.model,
         f"evaluate-{name}-teacher",
-        model,
-        url,
+        teacher.model,
+        teacher.url,
         teacher.sampling,
         {},
         project.settings.collect.concurrency,
@@ -149,7 +146,7 @@ def _run(
     urls = [contender.url or "" for contender in contenders]
     idle = services_named_in(teacher.url, project) - services_named_in(" ".join(urls), project) if teacher else set()
     with ExitStack() as stack:
-        worlds = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tutelage-worlds-")))
+        worlds = stack.enter_context(worlds_folder())
         values = stack.enter_context(start_services(project, worlds, skip=idle))
         embedded = None if student.url else stack.enter_context(_embedded(project, adapter))
 
@@ -160,6 +157,9 @@ def _run(
                     for contender in contenders
                 }
                 for contender, part in _turns(contenders, tasks, block):
+                    if embedded and not contender.url and _left(store, contender, part):
+                        opening = open_world(tasks[0], worlds, project.prepare)
+                        await _share_prompt(project, embedded, endpoints[contender.name], contender, opening, values)
                     await run_tasks(
                         [Job(task) for task in part],
                         project=project,
@@ -200,6 +200,26 @@ def _client(
     return ChatEndpoint(url, contender.asked, contender.key, contender.sampling, seconds, contender.extra)
 
 
+async def _share_prompt(
+    project: Project,
+    embedded: EmbeddedEndpoint,
+    endpoint: ChatEndpoint,
+    contender: Contender,
+    opening: AbstractContextManager[World],
+    values: Mapping[str, str],
+) -> None:
+    """Compute the beginning that all prompts share, system prompt and tools, once for all slots."""
+    system = project.system_prompt()
+    messages = [Message(role="system", content=system)] if system else []
+    with opening as world:
+        async with connect_servers(project.mcp_servers(values), world) as servers:
+            with suppress(InvalidOutput, ContextExceeded):  # the prompt is computed, whatever is made of its answer
+                await endpoint.complete(
+                    [*messages, Message(role="user", content="…")], servers.tools, max_tokens=1, extra={"id_slot": 0}
+                )
+    await asyncio.to_thread(embedded.share_slot, contender.extra)
+
+
 def _turns(
     contenders: Sequence[Contender], tasks: Sequence[Task], block: int
 ) -> Iterator[tuple[Contender, Sequence[Task]]]:
@@ -231,6 +251,10 @@ class _Progress:
         self.done += 1
         if self._on_progress:
             self._on_progress(self.done, self.total, name)
+
+
+def _left(store: TraceStore, contender: Contender, tasks: Sequence[Task]) -> int:
+    return len(tasks) - _finished(store, tasks, [contender])
 
 
 def _finished(store: TraceStore, tasks: Sequence[Task], contenders: Sequence[Contender]) -> int:
