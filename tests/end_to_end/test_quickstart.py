@@ -32,12 +32,13 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def quickstart(work: Path) -> dict[str, Any]:
-    """The short form, killed in the middle of collecting and of training before it may end."""
+    """The short form, killed in the middle of collecting, of training and of evaluating before it may end."""
     arguments = command("quickstart", *SHORT, "--json")
     _kill_when(arguments, work, lambda: _finished(work / "quickstart") >= 5)
     collected = _ids(work / "quickstart")
     _kill_when(arguments, work, lambda: any((work / "quickstart/training/checkpoints").glob("checkpoint-*")))
     assert collected <= _ids(work / "quickstart")
+    _kill_when(arguments, work, lambda: _finished(work / "quickstart", "evaluate") >= 2)
     ended = subprocess.run(arguments, cwd=work, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr
     return dict(json.loads(ended.stdout.splitlines()[-1]))
@@ -152,15 +153,16 @@ def test_dataset_and_adapter_are_pushed_private(
     assert model.files["adapter_model.safetensors"] == adapter.read_bytes()
 
 
-def _finished(folder: Path) -> int:
-    return len(_ids(folder))
+def _finished(folder: Path, run: str = "") -> int:
+    return len(_ids(folder, run))
 
 
-def _ids(folder: Path) -> set[str]:
+def _ids(folder: Path, run: str = "") -> set[str]:
+    """The finished traces of the runs whose names begin with `run`."""
     if not (folder / "traces.db").exists():
         return set()
     with TraceStore(f"sqlite:///{folder / 'traces.db'}") as store:
-        return {summary.id for summary in store.summaries() if summary.finished}
+        return {item.id for item in store.summaries() if item.finished and item.run.startswith(run)}
 
 
 def _kill_when(arguments: list[str], folder: Path, ready: Any) -> None:

@@ -85,6 +85,21 @@ def test_they_are_where_segments_are_longer_than_a_piece(family: str, monkeypatc
     assert_equal(by_tree(trees, [build_tree(rows)]), row_by_row(plain, rows))
 
 
+def test_they_are_where_only_the_upper_layers_learn(family: str) -> None:
+    rows = unrolled(traces=3)
+    plain = with_random_lora(tiny(family, "sdpa"), first_layer=1)
+    trees = with_random_lora(tiny(family), first_layer=1)
+    speed_up(trees)
+    ours = by_tree(trees, [build_tree(rows)])
+    assert_equal(ours, row_by_row(plain, rows))
+    assert all(".layers.1." in name for name in ours[1])
+
+
+def test_a_first_layer_that_the_student_does_not_have_is_refused(family: str) -> None:
+    with pytest.raises(TutelageError, match=r'"lora_first_layer": the student has the layers 0 to 1\.'):
+        with_random_lora(tiny(family), first_layer=2)
+
+
 def test_the_leaner_modules_change_nothing(family: str) -> None:
     rows = unrolled(traces=2)
     plain, fast = with_random_lora(tiny(family)), with_random_lora(tiny(family))

@@ -34,10 +34,10 @@ def tiny(family: str, attn: str = attention.NAME) -> PreTrainedModel:
     return model.eval()
 
 
-def with_random_lora(model: PreTrainedModel, rank: int = 4) -> PeftModel:
+def with_random_lora(model: PreTrainedModel, rank: int = 4, first_layer: int = 0) -> PeftModel:
     """Adapters whose B is not zero: else A's gradients all are."""
     torch.manual_seed(1)
-    adapted = add_lora(model, TrainConfig(lora_rank=rank, lora_alpha=2 * rank))
+    adapted = add_lora(model, TrainConfig(lora_rank=rank, lora_alpha=2 * rank, lora_first_layer=first_layer))
     for name, parameter in adapted.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(parameter, std=0.05)

@@ -141,7 +141,7 @@ def _order(id: str, customer: str, product: dict[str, str | int], total: int, st
 
 def _look_up(draft: Draft) -> None:
     """A price (one call), or a fact that search does not tell (two)."""
-    wish = draft.random.choice(("price", "price", "price", "warranty", "origin", "stock"))
+    wish = draft.random.choice(("price", "warranty", "origin", "stock"))
     if wish == "price":
         return _ask_price(draft)
     value = str(draft.product[wish])
@@ -222,7 +222,7 @@ def _refuse_cancel(draft: Draft) -> None:
 def _ask_to_cancel(draft: Draft, facts: list[list[str]]) -> None:
     """At once, or in a second turn after the status."""
     order = draft.order_ids[0]
-    if draft.random.random() < 0.7:
+    if draft.random.random() < 0.5:
         draft.ask("cancel", [[order], *facts], order=order)
     else:
         draft.ask("status", [[draft.status]], order=order)
