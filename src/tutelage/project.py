@@ -96,7 +96,20 @@ class Collect(Section):
 class Dataset(Section):
     min_reward: float = Field(1.0, ge=0, le=1, description="traces below it are left out, unless approved")
     validation: float = Field(0.04, ge=0, lt=1, description="share of the tasks kept for the evaluation loss")
-    max_length: int = Field(2048, gt=0, description="tokens of a row; longer ones are dropped and counted")
+    max_length: int = Field(2048, gt=0, description="tokens of a row")
+    over_length: Literal["drop", "refuse", "cut_results"] = Field(
+        "drop",
+        description="longer rows are left out and counted; or no dataset is built; or the oldest tool results of a "
+        "prompt are cut until `max_length` leaves room for an answer, in the dataset and by the agent that serves",
+    )
+    reasoning: Literal["keep", "off", "mask", "backfill"] = Field(
+        "keep",
+        description="as recorded; or rows and student without any; or the template's empty think block of messages "
+        "without reasoning carries no loss; or the teacher writes what is missing, for review",
+    )
+    licence: str | None = Field(
+        None, description="of a published dataset, as the Hub names it: apache-2.0, cc-by-4.0, …"
+    )
 
 
 class Settings(Section):

@@ -12,6 +12,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 Role = Literal["system", "user", "assistant", "tool"]
+IMPORTED = "imported"  # in a trace's metadata: where it was imported from
 
 
 class Plain(BaseModel):
@@ -37,8 +38,20 @@ class Task(Plain):
 
 def task_content(task: Task) -> str:
     """A digest of what is asked and of what is set up for it; case and white space do not tell two tasks apart."""
-    turns = [" ".join(turn.casefold().split()) for turn in task.turns]
-    text = json.dumps([turns, task.setup], sort_keys=True, ensure_ascii=False)
+    return _digest([_normal(task.turns), task.setup])
+
+
+def prompt_content(task: Task) -> str:
+    """The same of what is asked alone, for a task whose setup nobody knows."""
+    return _digest(_normal(task.turns))
+
+
+def _normal(turns: tuple[str, ...]) -> list[str]:
+    return [" ".join(turn.casefold().split()) for turn in turns]
+
+
+def _digest(data: Any) -> str:
+    text = json.dumps(data, sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
 
 
@@ -118,6 +131,7 @@ class StopReason(StrEnum):
     INVALID_OUTPUT = "invalid_output"  # the engine could not parse what the model wrote
     ENDPOINT_ERROR = "endpoint_error"
     SERVER_ERROR = "server_error"  # an MCP server died
+    UNKNOWN = "unknown"  # it was imported, and does not end with an answer
 
 
 class Step(Plain):
@@ -161,6 +175,12 @@ class Trace(Plain):
         """The last assistant message's content; "" where the rollout ended without an answer."""
         last = self.messages[-1] if self.messages else None
         return (last.content or "").strip() if last and last.role == "assistant" and not last.tool_calls else ""
+
+
+def imported_from(metadata: dict[str, JsonValue]) -> dict[str, JsonValue] | None:
+    """The file that a trace was imported from, and the digest of what was in it; None where it was recorded here."""
+    found = metadata.get(IMPORTED)
+    return found if isinstance(found, dict) else None
 
 
 def now() -> datetime:

@@ -1,9 +1,13 @@
 """A small store of hand-made traces, in a project of its own."""
 
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
+
+sys.path.append(str(Path(__file__).parents[1] / "endpoint"))  # endpoint_double.py
+
 from dataset_examples import PRICE, SETTINGS, Record, conversation, make_project
 
 from tutelage.project import Project

@@ -197,7 +197,7 @@ def test_the_same_store_gives_the_same_bytes(
         record(f"P-{number}")
     build(project, store, tmp_path / "one")
     build(project, store, tmp_path / "two")
-    names = ["README.md", "build.json", "template.jinja", "train.parquet", "validation.parquet"]
+    names = ["README.md", "build.json", "serving.json", "template.jinja", "train.parquet", "validation.parquet"]
     assert sorted(path.name for path in (tmp_path / "one").iterdir()) == names
     for name in names:
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes(), name

@@ -12,6 +12,7 @@ from pydantic import JsonValue
 
 from tutelage.agent.rollout import OnMessage, Rollout, RolloutEnd
 from tutelage.agent.servers import connect_servers
+from tutelage.agent.student import StudentView
 from tutelage.endpoint.client import ChatEndpoint, EndpointError
 from tutelage.endpoint.services import start_services
 from tutelage.errors import TutelageError
@@ -39,13 +40,14 @@ def run_chat(
     system_prompt_file: Path | None = None,
     task_id: str | None = None,
     skip_services: set[str] | None = None,
+    view: StudentView | None = None,
 ) -> RolloutEnd | None:
     """Talk to the model at `endpoint` (made once the services' ports are known) with the project's tools.
 
     `on_message` gets each message as it is recorded; `confirm` is asked before each call (None: all are allowed).
-    Where the project prepares worlds, the chat gets that of the task `task_id`, or of the first held-out task. The
-    trace goes to the store under the run "chat", finished however the chat ended, so that it can be judged. None where
-    the user left without a word.
+    `view` shows the conversation to a student as its dataset did. Where the project prepares worlds, the chat gets
+    that of the task `task_id`, or of the first held-out task. The trace goes to the store under the run "chat",
+    finished however the chat ended, so that it can be judged. None where the user left without a word.
     """
     first = _without_asyncio(read)
     while first is not None and not first.strip():
@@ -61,16 +63,26 @@ def run_chat(
         world = stack.enter_context(open_world(world_task, worlds, project.prepare))
 
         async def talk() -> RolloutEnd:
-            limits = project.settings.rollout.model_copy(update={"max_seconds": PATIENCE_SECONDS, "max_steps": 10_000})
+            limits = view.limits if view else project.settings.rollout
+            limits = limits.model_copy(update={"max_seconds": PATIENCE_SECONDS, "max_steps": 10_000})
             servers = connect_servers(project.mcp_servers(values), world, tool_seconds=limits.tool_seconds)
             async with endpoint(values) as asked, servers as connected:
                 about: dict[str, JsonValue] = {"world_of": world_task.id} if world_task is not task else {}
                 recording = store.begin(
                     run=RUN, task=task, attempt=0, model=asked.model, tools=connected.tools, metadata=about
                 )
-                rollout = Rollout(asked, connected, recording, limits, ask=_ask(confirm), on_message=on_message)
+                rollout = Rollout(
+                    asked,
+                    connected,
+                    recording,
+                    limits,
+                    extra=view.extra if view else None,
+                    ask=_ask(confirm),
+                    on_message=on_message,
+                    show=view.show if view else None,
+                )
                 end = await _run(rollout, _turns(first, read), system_prompt)
-                recording.finish(end.stop_reason, None, {**about, **({"detail": end.detail} if end.detail else {})})
+                recording.finish(end.stop_reason, None, {**about, **end.notes})
                 return end
 
         return asyncio.run(talk())

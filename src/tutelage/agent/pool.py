@@ -9,6 +9,7 @@ from typing import Any
 
 from tutelage.agent.rollout import RolloutEnd, run_rollout
 from tutelage.agent.servers import connect_servers, first_cause
+from tutelage.agent.student import StudentView
 from tutelage.endpoint.client import ChatEndpoint
 from tutelage.errors import TutelageError
 from tutelage.project import McpServer, Project
@@ -53,19 +54,31 @@ async def run_tasks(
     system_prompt: str | None = None,
     extra: Mapping[str, Any] | None = None,
     metadata: Mapping[str, Any] | None = None,
+    view: StudentView | None = None,
     on_finished: Callable[[Finished], None] | None = None,
 ) -> list[Finished]:
     """Run the jobs of `run` that have no finished trace yet, `concurrency` at once; those run now, as they finished.
 
     `values` is what `start_services` gave; `extra` goes into every request's body; `model` is the name recorded,
-    where it is to differ from the endpoint's. Raises TutelageError, after ending what was under way, where the
+    where it is to differ from the endpoint's; `view` shows the conversations to a student as its dataset did.
+    Raises TutelageError, after ending what was under way, where the
     endpoint is gone, a server does not start, or the project's prepare or verifier fails: finished traces stay.
     A rollout that an error of the endpoint or a server ended is among those returned, but a later run repeats it.
     """
     done = store.finished(run)
     left = iter([job for job in jobs if (job.task.id, job.attempt) not in done])
     pool = _Pool(
-        project, store, endpoint, run, worlds_root, project.mcp_servers(values), model, system_prompt, extra, metadata
+        project,
+        store,
+        endpoint,
+        run,
+        worlds_root,
+        project.mcp_servers(values),
+        model,
+        system_prompt,
+        extra,
+        metadata,
+        view,
     )
     with _plain_errors():
         async with asyncio.TaskGroup() as group:
@@ -96,10 +109,17 @@ class _Pool:
         system_prompt: str | None,
         extra: Mapping[str, Any] | None,
         metadata: Mapping[str, Any] | None,
+        view: StudentView | None,
     ) -> None:
         self.project, self.store, self.endpoint, self.run, self.worlds_root = project, store, endpoint, run, worlds_root
-        self.servers, self.model, self.system_prompt, self.extra = servers, model, system_prompt, extra
-        self.metadata = dict(metadata or {})
+        self.servers, self.model, self.system_prompt, self.extra = (
+            servers,
+            model,
+            system_prompt,
+            {**(view.extra if view else {}), **(extra or {})},
+        )
+        self.metadata, self.show = dict(metadata or {}), view.show if view else None
+        self.limits = view.limits if view else project.settings.rollout
         self.prepare, self.verifier = project.prepare, project.verifier
         self.finished: list[Finished] = []
         self._failures = 0
@@ -124,7 +144,7 @@ class _Pool:
             await asyncio.shield(asyncio.to_thread(opening.__exit__, None, None, None))
 
     async def _in_world(self, job: Job, world: World) -> Finished | None:
-        limits = self.project.settings.rollout
+        limits = self.limits
         async with connect_servers(self.servers, world, tool_seconds=limits.tool_seconds) as servers:
             recording = self.store.begin(
                 run=self.run,
@@ -142,13 +162,13 @@ class _Pool:
                 system_prompt=self.system_prompt,
                 limits=limits,
                 extra=self.extra,
+                show=self.show,
             )
         if end.broken:
             return Finished(job, recording.id, end.stop_reason, None, end.steps, end.detail, broken=True)
         reward = await asyncio.to_thread(self._judge, self.store.load(recording.id), end, world)
         try:
-            detail = {"detail": end.detail} if end.detail else {}
-            recording.finish(end.stop_reason, reward, {**self.metadata, **detail})
+            recording.finish(end.stop_reason, reward, {**self.metadata, **end.notes})
         except AlreadyRecorded:
             return None
         return Finished(job, recording.id, end.stop_reason, reward, end.steps, end.detail)

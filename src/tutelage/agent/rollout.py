@@ -4,9 +4,11 @@ import asyncio
 import json
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
+
+from pydantic import JsonValue
 
 from tutelage.agent.servers import ServerDied, Servers, ToolResult
 from tutelage.agent.truncate import truncate
@@ -18,7 +20,7 @@ from tutelage.endpoint.client import (
     InvalidOutput,
 )
 from tutelage.project import RolloutLimits, redact
-from tutelage.trace import Message, Step, StopReason, Task, ToolCall, now
+from tutelage.trace import Message, Step, StopReason, Task, Tool, ToolCall, now
 
 REPEATED_SUCCESSES = 3  # the same call with the same result this often in a row: the model goes round in circles
 BROKEN = (StopReason.ENDPOINT_ERROR, StopReason.SERVER_ERROR)  # ends that say nothing of the model
@@ -26,6 +28,7 @@ REFUSED = "The user did not allow this call."
 
 Ask = Callable[[ToolCall], Awaitable[bool]]
 OnMessage = Callable[[Message], None]
+Show = Callable[[Sequence[Message], Sequence[Tool]], Sequence[Message]]  # a history, as long as before
 
 
 class Recorder(Protocol):
@@ -43,6 +46,13 @@ class RolloutEnd:
     steps: int
     completion_tokens: int
     detail: str = ""  # of an error: what the endpoint or the server said
+    results_cut: int = 0  # tool results that the last requests no longer showed in full
+
+    @property
+    def notes(self) -> dict[str, JsonValue]:
+        """What a trace's metadata keep of it."""
+        notes: dict[str, JsonValue] = {"detail": self.detail, "results_cut": self.results_cut}
+        return {key: value for key, value in notes.items() if value}
 
     @property
     def broken(self) -> bool:
@@ -66,8 +76,11 @@ async def run_rollout(
     extra: Mapping[str, Any] | None = None,
     ask: Ask | None = None,
     on_message: OnMessage | None = None,
+    show: Show | None = None,
 ) -> RolloutEnd:
     """Run `task` to its end. `extra` goes into every request's body; `ask` decides on each call before it runs.
+
+    `show` says what of the history a request holds; the whole history is recorded whatever it says.
 
     Raises EndpointUnreachable where the endpoint is gone; every other end is a stop reason.
     """
@@ -76,7 +89,7 @@ async def run_rollout(
         for turn in task.turns:
             yield turn
 
-    rollout = Rollout(endpoint, servers, recording, limits, extra=extra, ask=ask, on_message=on_message)
+    rollout = Rollout(endpoint, servers, recording, limits, extra=extra, ask=ask, on_message=on_message, show=show)
     return await rollout.run(turns(), system_prompt)
 
 
@@ -91,9 +104,11 @@ class Rollout:
     extra: Mapping[str, Any] | None = None
     ask: Ask | None = None
     on_message: OnMessage | None = None
+    show: Show | None = None
     messages: list[Message] = field(default_factory=list)
     steps: int = 0
     completion_tokens: int = 0
+    results_cut: int = 0
     _failures: Counter[tuple[str, str]] = field(default_factory=Counter)  # by name and arguments, of this turn
     _last_success: tuple[str, str, str] | None = None
     _in_a_row: int = 0
@@ -115,7 +130,9 @@ class Rollout:
             stop = _Stop(StopReason.TIME_LIMIT)
         except ServerDied as error:
             stop = _Stop(StopReason.SERVER_ERROR, str(error))
-        return RolloutEnd(self.messages, stop.reason, self.steps, self.completion_tokens, redact(stop.detail))
+        return RolloutEnd(
+            self.messages, stop.reason, self.steps, self.completion_tokens, redact(stop.detail), self.results_cut
+        )
 
     async def _answer_turn(self) -> None:
         """Steps up to the message that answers the turn. Raises _Stop where the rollout ends before."""
@@ -136,9 +153,10 @@ class Rollout:
         if self.steps >= self.limits.max_steps:
             raise _Stop(StopReason.STEP_LIMIT)
         started, clock = now(), time.monotonic()
+        shown = self._shown()
         try:
             completion = await self.endpoint.complete(
-                self.messages, self.servers.tools, send_reasoning=self.limits.send_reasoning, extra=self.extra
+                shown, self.servers.tools, send_reasoning=self.limits.send_reasoning, extra=self.extra
             )
         except EndpointUnreachable:
             raise
@@ -161,6 +179,15 @@ class Rollout:
         if completion.finish_reason == "length" or (spent > self.limits.max_total_tokens and not answered):
             raise _Stop(StopReason.TOKEN_LIMIT)
         return completion.message
+
+    def _shown(self) -> Sequence[Message]:
+        """What of the history the model sees."""
+        if self.show is None:
+            return self.messages
+        shown = self.show(self.messages, self.servers.tools)
+        cut = sum(before is not after for before, after in zip(self.messages, shown, strict=True))
+        self.results_cut = max(self.results_cut, cut)
+        return shown
 
     async def _run_call(self, call: ToolCall) -> ToolResult:
         try:

@@ -37,9 +37,13 @@ def chat(
     Asks before each tool call and logs the trace in the store. Ctrl-D ends it.
     """
     from tutelage.agent.chat import run_chat
+    from tutelage.agent.student import StudentView
 
     opened = open_project(project)
     terminal = console()
+    if model is None and not base_url:
+        model = "student" if opened.settings.student.url or _adapter(opened).is_file() else "teacher"
+    view = StudentView.open(opened, _adapter(opened).parent) if model in ("student", "base") and not base_url else None
     with open_store(opened) as store, ExitStack() as stack:
         connect, skip = _model(opened, base_url, model, stack)
         end = run_chat(
@@ -52,6 +56,7 @@ def chat(
             system_prompt_file=system_prompt_file,
             task_id=task,
             skip_services=skip,
+            view=view,
         )
     if end is None:
         return
@@ -74,8 +79,6 @@ def _model(project: "Project", base_url: str | None, model: str | None, stack: E
             raise TutelageError("--base-url needs the model's name there: add --model.")
         key = os.environ.get(teacher.api_key_env if teacher else "OPENAI_API_KEY")
         return lambda _: ChatEndpoint(base_url, model, key, settings.student.sampling, seconds), teachers
-    if model is None:
-        model = "student" if settings.student.url or _adapter(project).is_file() else "teacher"
     if model == "teacher":
         if teacher is None:
             raise TutelageError("tutelage.toml names no [teacher]. Add it, or give --base-url and --model.")

@@ -1,20 +1,37 @@
-"""The dataset card: README.md of a build."""
+"""The dataset card: README.md of a build, and of a dataset that is published."""
 
 import json
+from typing import Literal
 
 from tutelage.dataset.summary import BuildSummary, reasons
 
+Unroll = Literal["none", "turns", "steps"]
+LOSS: dict[Unroll, str] = {
+    "steps": "A row is a conversation up to and including one assistant message, which alone carries loss.",
+    "turns": "A row is a conversation up to the end of one user turn; the assistant's messages after its last user "
+    "message carry loss.",
+    "none": "A row is a whole conversation; every assistant message that is to be learnt carries loss.",
+}
+TOKENS = ", `input_ids`, `weights` (the target weight of each of the `input_ids`; 0 in the prompt)"
 
-def card(summary: BuildSummary) -> str:
-    """Markdown with the YAML header that the Hugging Face Hub reads."""
+
+def card(summary: BuildSummary, unroll: Unroll = "steps", rows: dict[str, int] | None = None) -> str:
+    """Markdown with the YAML header that the Hugging Face Hub reads. `rows`, by split, where they are not the build's.
+
+    Tokens are counted in a row a step, however the rows are published.
+    """
     kinds = "\n".join(f"| {name} | {kind.traces} | {kind.rows} |" for name, kind in summary.kinds.items())
     tools = ", ".join(f"{name} {count}" for name, count in summary.tools.items()) or "none"
     left_out = reasons(summary.traces_left_out) or "none"
     rows_left_out = reasons(summary.rows_left_out) or "none"
     train, validation = summary.train, summary.validation
+    counts = rows or {"train": train.rows, "validation": validation.rows}
+    serving, having, lacking = summary.serving, summary.rows_with_reasoning, summary.rows_without_reasoning
+    cut = f" to prompts of {serving.over_length.prompt_tokens} tokens" if serving.over_length else ""
+    licence = f"license: {json.dumps(summary.licence)}\n" if summary.licence else ""
     return f"""---
 pretty_name: {json.dumps(f"{summary.project}: traces of tool use", ensure_ascii=False)}
-task_categories:
+{licence}task_categories:
 - text-generation
 tags:
 - tutelage
@@ -31,28 +48,30 @@ configs:
 
 # {summary.project}: traces of tool use
 
-Made by Tutelage {summary.version} from {summary.traces_kept} of {summary.traces} recorded traces. A row is a
-conversation up to and including one assistant message, which alone carries loss.
+Made by Tutelage {summary.version} from {summary.traces_kept} of {summary.traces} recorded traces. {LOSS[unroll]}
+Licence: {summary.licence or "none is stated; ask the owner before you use it"}.
 
 | split | tasks | traces | rows | tokens | trained tokens |
 | --- | --- | --- | --- | --- | --- |
-| train | {train.tasks} | {train.traces} | {train.rows} | {train.tokens_unrolled} | {train.tokens_trained} |
-| validation | {validation.tasks} | {validation.traces} | {validation.rows} | {validation.tokens_unrolled} | \
+| train | {train.tasks} | {train.traces} | {counts["train"]} | {train.tokens_unrolled} | {train.tokens_trained} |
+| validation | {validation.tasks} | {validation.traces} | {counts["validation"]} | {validation.tokens_unrolled} | \
 {validation.tokens_trained} |
 
-| kind of task, training split | traces | rows |
+| kind of task, training split | traces | rows, one a step |
 | --- | --- | --- |
 {kinds}
 
 - Calls taught, by tool: {tools}.
 - Traces left out: {left_out}. Rows left out: {rows_left_out}.
-- The training rows hold {summary.tokens_unrolled} tokens, {summary.tokens_tree} once shared prefixes are counted once.
+- The training rows, one a step, hold {summary.tokens_unrolled} tokens, {summary.tokens_tree} once shared prefixes are
+  counted once.
 
 ## Columns
 
-`id`, `timestamp`, `model`, `messages` (OpenAI's chat format with `reasoning_content`), `tools` (JSON text, as are the
-arguments of calls), `task_id`, `kind`, `trace_id`, `revision`, `step`, `reward`, `input_ids`, `weights` (the target
-weight of each of the `input_ids`; 0 in the prompt).
+`id`, `timestamp`, `model`, `messages` (OpenAI's chat format with `reasoning_content`; `weight` 0 marks an assistant
+message as context only), `tools` (JSON text, as are the arguments of calls), `task_id`, `kind`, `trace_id`,
+`revision`, `step` (the trace's assistant message that ends the row, from 0), `reward`\
+{TOKENS if unroll == "steps" else ""}.
 
 ## What the tokens hang on
 
@@ -60,11 +79,14 @@ weight of each of the `input_ids`; 0 in the prompt).
 | --- | --- |
 | student | {summary.student} |
 | chat template | {summary.template} (template.jinja, sha256 {summary.template_sha256}) |
+| tokenizer | sha256 {summary.tokenizer_sha256} |
 | engine whose rendering is followed | {summary.engine} |
-| thinking | {"on" if summary.thinking else "off"} |
-| reasoning sent back with the history | {"yes" if summary.send_reasoning else "no"} |
-| tool results cut after | {summary.tool_result_characters} characters |
+| thinking | {"on" if serving.thinking else "off"} |
+| reasoning | {summary.reasoning}: {having} rows have it, {lacking} have none |
+| reasoning sent back with the history | {"yes" if serving.send_reasoning else "no"} |
+| tool results cut after | {serving.tool_result_characters} characters |
 | longest row allowed | {summary.max_length} tokens |
+| longer rows | {summary.over_length}{cut} |
 | least reward | {summary.min_reward:g} |
 | seed of the split | {summary.seed} |
 """

@@ -2,10 +2,11 @@
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
+from tutelage.project import Project
 from tutelage.store import TraceSummary
-from tutelage.trace import Task, Trace, Verdict, task_content
+from tutelage.trace import Task, Trace, Verdict, imported_from, prompt_content, task_content
 
 # Why a trace was left out, as the summary counts it.
 UNFINISHED, REJECTED, UNJUDGED = "not finished", "rejected", "neither reward nor approval"
@@ -39,20 +40,30 @@ class EvaluationTasks:
         tasks = list(tasks)
         self._ids = {task.id for task in tasks}
         self._contents = {task_content(task) for task in tasks}
+        self._prompts = {prompt_content(task) for task in tasks}
+
+    @classmethod
+    def of(cls, project: Project) -> "EvaluationTasks":
+        there = project.path(project.settings.tasks.evaluate).exists()
+        return cls(project.tasks("evaluate") if there else ())
 
     def has_id(self, id: str) -> bool:
         return id in self._ids
 
-    def hold(self, task: Task) -> bool:
-        return task.id in self._ids or task_content(task) in self._contents
+    def hold(self, trace: Trace) -> bool:
+        """Of a trace that was imported nobody knows the setup: the same prompt is enough."""
+        task = trace.task
+        if task.id in self._ids or task_content(task) in self._contents:
+            return True
+        return imported_from(trace.metadata) is not None and prompt_content(task) in self._prompts
 
 
-def trace_content(trace: Trace) -> str:
-    """A digest of a trace's tools and messages; the ids of its calls do not tell two traces apart."""
+def trace_content(trace: Trace) -> bytes:
+    """A digest of a trace's tools, messages and what is taught; the ids of its calls do not tell two traces apart."""
     number: dict[str, str] = {}
     messages = []
     for message in trace.messages:
-        data = message.to_openai()
+        data = {**message.to_openai(), "weight": message.weight}
         for call in data.get("tool_calls", ()):
             call["id"] = number.setdefault(call["id"], str(len(number)))
         if "tool_call_id" in data:
@@ -61,14 +72,40 @@ def trace_content(trace: Trace) -> str:
     return _digest(json.dumps([[tool.definition for tool in trace.tools], messages], ensure_ascii=False))
 
 
-def validation_tasks(task_ids: Iterable[str], share: float, seed: int) -> set[str]:
-    """The tasks kept for validation: those with the lowest digest of seed and id, so that adding tasks moves few."""
-    tasks = set(task_ids)
-    count = round(share * len(tasks))
-    if share > 0 and len(tasks) >= LEAST_TASKS_TO_SPLIT:
+def validation_traces(asked: Mapping[str, tuple[str, str]], share: float, seed: int) -> set[str]:
+    """The traces kept for validation, of `asked`: trace id -> the task's id and content.
+
+    Traces whose tasks share an id or a content are of one task. Kept are the tasks with the lowest digest of seed and
+    id, so that adding tasks moves few.
+    """
+    same = _Same()
+    for id, content in asked.values():
+        same.join(f"id {id}", f"content {content}")
+    named: dict[str, str] = {}  # a task's group -> its first id
+    for id, _ in asked.values():
+        group = same.group(f"id {id}")
+        named[group] = min(id, named.get(group, id))
+    count = round(share * len(named))
+    if share > 0 and len(named) >= LEAST_TASKS_TO_SPLIT:
         count = max(count, 1)
-    return set(sorted(tasks, key=lambda id: _digest(f"{seed}:{id}"))[:count])
+    kept = set(sorted(named, key=lambda group: _digest(f"{seed}:{named[group]}"))[:count])
+    return {trace for trace, (id, _) in asked.items() if same.group(f"id {id}") in kept}
 
 
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
+class _Same:
+    """Names that mean the same: disjoint sets, each known by one of its names."""
+
+    def __init__(self) -> None:
+        self._parent: dict[str, str] = {}
+
+    def group(self, name: str) -> str:
+        while (parent := self._parent.get(name, name)) != name:
+            self._parent[name] = name = self._parent.get(parent, parent)
+        return name
+
+    def join(self, one: str, other: str) -> None:
+        self._parent[self.group(one)] = self.group(other)
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.sha256(text.encode(errors="surrogatepass")).digest()

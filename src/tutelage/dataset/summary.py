@@ -2,6 +2,8 @@
 
 from pydantic import BaseModel, ConfigDict
 
+from tutelage.render.serving import Serving
+
 
 class Split(BaseModel):
     """One split's figures."""
@@ -34,21 +36,29 @@ class BuildSummary(BaseModel):
     store: str
     runs: list[str]
     seed: int
+    licence: str | None
     # What the rendering hangs on.
     student: str
     engine: str
     template: str
     template_sha256: str
-    thinking: bool
-    send_reasoning: bool
-    tool_result_characters: int
+    tokenizer_sha256: str
+    serving: Serving  # what the agent that serves the student has to do, too
     max_length: int
+    over_length: str  # what became of longer rows: drop, refuse or cut_results
+    reasoning: str  # keep, off, mask or backfill
     min_reward: float
     # What came of it.
     traces: int = 0  # looked at
     traces_kept: int = 0
     traces_left_out: dict[str, int] = {}  # reason -> traces
     rows_left_out: dict[str, int] = {}  # reason -> rows
+    duplicates_removed: int = 0  # traces, counted among those left out
+    evaluation_refused: int = 0  # traces of evaluation tasks, counted among those left out
+    rows_cut: int = 0  # whose old tool results were cut
+    results_cut: int = 0  # in all these rows together
+    rows_with_reasoning: int = 0  # whose answer was recorded with reasoning, both splits
+    rows_without_reasoning: int = 0
     train: Split = Split()
     validation: Split = Split()
     tokens_unrolled: int = 0  # of the training split
@@ -70,7 +80,21 @@ class BuildSummary(BaseModel):
         for what, left_out in (("Traces", self.traces_left_out), ("Rows", self.rows_left_out)):
             if left_out:
                 text += f" {what} left out: {reasons(left_out)}."
-        return text
+        if self.rows_cut:
+            text += f" Old tool results were cut in {self.rows_cut} rows."
+        return " ".join([text, *filter(None, [self.about_reasoning()])])
+
+    def about_reasoning(self) -> str:
+        """A mixture of rows with and without reasoning is never silent; "" where there is nothing to say."""
+        having, lacking = self.rows_with_reasoning, self.rows_without_reasoning
+        if self.reasoning == "off":
+            return f"Thinking is off: the reasoning of {having} rows was left out." if having else ""
+        if not (having and lacking):
+            return ""
+        share = f"{having} rows have reasoning, {lacking} ({lacking / (having + lacking):.0%}) have none"
+        if self.reasoning == "mask":
+            return f"{share}: their empty think block carries no loss."
+        return f"{share}: choose with --reasoning off, mask or backfill what becomes of them."
 
 
 def reasons(counts: dict[str, int]) -> str:

@@ -1,7 +1,7 @@
 """A build's folder on disk: written beside the old one, which it replaces only once it is whole."""
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -32,6 +32,7 @@ MESSAGE = pa.struct(
         ("reasoning_content", pa.string()),
         ("tool_calls", pa.list_(CALL)),
         ("tool_call_id", pa.string()),
+        ("weight", pa.float32()),  # of an assistant message, as in OpenAI's format: 0 is context only
     ]
 )
 SCHEMA = pa.schema(
@@ -78,7 +79,7 @@ class RowWriter:
                 "id": f"{trace.id}-{trace.revision}-{row.step}",
                 "timestamp": row.timestamp,
                 "model": trace.model,
-                "messages": [_message(message) for message in row.messages],
+                "messages": row_messages(row.messages, {len(row.messages) - 1}),
                 "tools": tools_text(trace),
                 "task_id": trace.task.id,
                 "kind": trace.task.kind,
@@ -135,7 +136,12 @@ def tools_text(trace: Trace) -> str:
     return "[" + ", ".join(tool.definition for tool in trace.tools) + "]"
 
 
-def _message(message: Message) -> dict[str, Any]:
+def row_messages(messages: Sequence[Message], taught: Set[int]) -> list[dict[str, Any]]:
+    """`messages` as a row holds them; of the assistant's, those at the places `taught` carry loss."""
+    return [_message(message, message.weight if index in taught else 0.0) for index, message in enumerate(messages)]
+
+
+def _message(message: Message, weight: float) -> dict[str, Any]:
     calls: Sequence[dict[str, Any]] = [call.to_openai() for call in message.tool_calls]
     return {
         "role": message.role,
@@ -143,4 +149,5 @@ def _message(message: Message) -> dict[str, Any]:
         "reasoning_content": message.reasoning_content,
         "tool_calls": calls or None,
         "tool_call_id": message.tool_call_id,
+        "weight": weight if message.role == "assistant" else None,
     }

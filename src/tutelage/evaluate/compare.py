@@ -15,6 +15,7 @@ from sqlalchemy import make_url
 import tutelage
 from tutelage.agent.pool import Job, run_tasks
 from tutelage.agent.servers import connect_servers
+from tutelage.agent.student import StudentView
 from tutelage.endpoint.client import ChatEndpoint, ContextExceeded, InvalidOutput
 from tutelage.endpoint.embedded import EmbeddedEndpoint
 from tutelage.endpoint.services import services_named_in, start_services
@@ -44,6 +45,7 @@ class Contender:
     extra: dict[str, Any]  # of each request
     concurrency: int
     key: str | None = None
+    view: StudentView | None = None  # how the conversations are shown to it; None: as they are
 
 
 def evaluate(
@@ -73,8 +75,9 @@ def evaluate(
         raise TutelageError("tutelage.toml names no verifier under [tasks]: without one nothing says what is solved.")
     tasks = project.tasks("evaluate")[:limit]
     student = project.settings.student
-    name = fingerprint(project, tasks, _parts(project, adapter))
-    contenders = _students(student, name, adapter)
+    view = StudentView.open(project, adapter)
+    name = fingerprint(project, tasks, [*_parts(project, adapter), view.serving.model_dump_json()])
+    contenders = _students(student, name, adapter, view)
     if with_teacher:
         contenders.append(_teacher(project, tasks, teacher_url, teacher_model))
     progress = _Progress(store, tasks, contenders, on_progress)
@@ -91,7 +94,7 @@ def evaluate(
         comparisons=(),
         provenance=earlier.provenance
         if earlier
-        else _provenance(project, tasks, adapter, name, block, dataset or project.path("dataset")),
+        else _provenance(project, tasks, adapter, name, block, dataset or project.path("dataset"), view),
         seconds=earlier.seconds if earlier else round(time.monotonic() - started, 2),
     )
     found = evaluation.variants
@@ -101,10 +104,10 @@ def evaluate(
     return evaluation
 
 
-def _students(student: Student, name: str, adapter: Path) -> list[Contender]:
+def _students(student: Student, name: str, adapter: Path, view: StudentView) -> list[Contender]:
     def contender(variant: str, model: str, asked: str, extra: dict[str, Any]) -> Contender:
         run = f"evaluate-{name}-{variant}"
-        return Contender(variant, model, run, asked, student.url, student.sampling, extra, student.parallel)
+        return Contender(variant, model, run, asked, student.url, student.sampling, extra, student.parallel, view=view)
 
     trained = f"{student.model} + {adapter.parent.name}/{adapter.name}"
     if student.url:
@@ -171,6 +174,7 @@ def _run(
                         concurrency=contender.concurrency,
                         model=contender.model,
                         system_prompt=project.system_prompt(),
+                        view=contender.view,
                         on_finished=partial(progress.advance, contender.name),
                     )
 
@@ -288,7 +292,7 @@ def _variant(store: TraceStore, contender: Contender, tasks: Sequence[Task]) -> 
 
 
 def _provenance(
-    project: Project, tasks: Sequence[Task], adapter: Path, name: str, block: int, dataset: Path
+    project: Project, tasks: Sequence[Task], adapter: Path, name: str, block: int, dataset: Path, view: StudentView
 ) -> Provenance:
     settings = project.settings
     return Provenance(
@@ -306,7 +310,7 @@ def _provenance(
         fingerprint=name,
         template=settings.student.template,
         sampling=settings.student.sampling.model_dump(mode="json"),
-        limits=settings.rollout.model_dump(mode="json"),
+        limits={**settings.rollout.model_dump(mode="json"), **view.serving.model_dump(mode="json")},
         block=block,
         store=_without_password(settings.store),
     )

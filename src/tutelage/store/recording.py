@@ -46,18 +46,7 @@ class Recording:
             raise ValueError(f"the step saw {step.seen} messages, but {self._count} are recorded")
         with self._engine.begin() as connection:
             seen, last = self._last, append(connection, self.id, self._last, message)
-            connection.execute(
-                insert(schema.steps).values(
-                    message_id=last,
-                    trace_id=self.id,
-                    seen_id=seen,
-                    started=step.started.isoformat(),
-                    seconds=step.seconds,
-                    prompt_tokens=step.prompt_tokens,
-                    completion_tokens=step.completion_tokens,
-                    finish_reason=step.finish_reason,
-                )
-            )
+            connection.execute(insert(schema.steps).values(step_values(self.id, step, seen, last)))
         self._last, self._count = last, self._count + 1
 
     def finish(
@@ -75,16 +64,8 @@ class Recording:
             values["metadata"] = json.dumps(metadata, ensure_ascii=False)
         try:
             with self._engine.begin() as connection:
-                connection.execute(
-                    insert(schema.revisions).values(
-                        trace_id=self.id,
-                        number=0,
-                        head_id=self._last,
-                        author="",
-                        note="as recorded",
-                        created=values["finished"],
-                    )
-                )
+                first = first_revision(self.id, self._last, values["finished"], "as recorded")
+                connection.execute(insert(schema.revisions).values(first))
                 connection.execute(update(schema.traces).where(schema.traces.c.id == self.id).values(**values))
         except IntegrityError as error:
             raise AlreadyRecorded(self.id) from error
@@ -96,3 +77,22 @@ def append(connection: Connection, trace_id: str, parent: int | None, message: M
     result = connection.execute(insert(schema.messages).values(trace_id=trace_id, parent_id=parent, body=body))
     assert result.inserted_primary_key is not None
     return int(result.inserted_primary_key[0])
+
+
+def step_values(trace_id: str, step: Step, seen: int | None, given: int) -> dict[str, Any]:
+    """A row of the table of steps: the call saw the message `seen` as its last one and gave the message `given`."""
+    return {
+        "message_id": given,
+        "trace_id": trace_id,
+        "seen_id": seen,
+        "started": step.started.isoformat(),
+        "seconds": step.seconds,
+        "prompt_tokens": step.prompt_tokens,
+        "completion_tokens": step.completion_tokens,
+        "finish_reason": step.finish_reason,
+    }
+
+
+def first_revision(trace_id: str, head: int | None, created: str, note: str) -> dict[str, Any]:
+    """A row of the table of revisions: the original, whose last message is `head`."""
+    return {"trace_id": trace_id, "number": 0, "head_id": head, "author": "", "note": note, "created": created}

@@ -12,11 +12,11 @@ from typing import Any, NamedTuple, Self
 
 from pydantic import JsonValue
 from sqlalchemy import Connection, Row, create_engine, event, func, insert, select
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, NoSuchModuleError
 
 from tutelage.errors import TutelageError
 from tutelage.store import schema
-from tutelage.store.recording import Recording, append
+from tutelage.store.recording import AlreadyRecorded, Recording, append, first_revision, step_values
 from tutelage.trace import Message, Step, StopReason, Task, Tool, Trace, Verdict, now
 
 
@@ -95,6 +95,34 @@ class TraceStore:
                 )
             )
         return Recording(self._engine, id)
+
+    def add(self, traces: Sequence[Trace]) -> None:
+        """Store whole traces that were recorded elsewhere, at revision 0: all of them or none.
+
+        Raises AlreadyRecorded where an attempt has a finished trace in its run.
+        """
+        try:
+            with self._engine.begin() as connection:
+                for trace in traces:
+                    _add(connection, trace)
+        except IntegrityError as error:
+            raise AlreadyRecorded(str(error.orig)) from error
+
+    def tasks(self) -> Iterator[tuple[str, Task]]:
+        """The id of each finished trace, and its task."""
+        table = schema.traces
+        query = select(table.c.id, table.c.task).where(table.c.finished.is_not(None))
+        with self._engine.connect() as connection:
+            for row in connection.execute(query):
+                yield row.id, Task.model_validate_json(row.task)
+
+    def metadata(self, run: str) -> Iterator[dict[str, JsonValue]]:
+        """What is noted of each finished trace of `run`."""
+        table = schema.traces
+        query = select(table.c.metadata).where(table.c.run == run, table.c.finished.is_not(None))
+        with self._engine.connect() as connection:
+            for text in connection.scalars(query):
+                yield json.loads(text)
 
     def finished(self, run: str) -> set[tuple[str, int]]:
         """The (task id, attempt) pairs of `run` that have a finished trace."""
@@ -252,6 +280,36 @@ def _configure_sqlite(connection: Any, _record: Any) -> None:
     for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", "busy_timeout=30000"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
+
+
+def _add(connection: Connection, trace: Trace) -> None:
+    finished = now().isoformat()
+    connection.execute(
+        insert(schema.traces).values(
+            id=trace.id,
+            run=trace.run,
+            task_id=trace.task.id,
+            kind=trace.task.kind,
+            attempt=trace.attempt,
+            task=trace.task.model_dump_json(),
+            model=trace.model,
+            toolset_id=_store_tools(connection, trace.tools),
+            started=trace.timestamp.isoformat(),
+            finished=finished,
+            stop_reason=trace.stop_reason.value if trace.stop_reason else StopReason.UNKNOWN.value,
+            reward=trace.reward,
+            reward_reason=trace.reward_reason,
+            reward_category=trace.reward_category,
+            metadata=json.dumps(trace.metadata, ensure_ascii=False),
+        )
+    )
+    calls = {step.seen: step for step in trace.steps}
+    head = None
+    for index, message in enumerate(trace.messages):
+        seen, head = head, append(connection, trace.id, head, message)
+        if index in calls:
+            connection.execute(insert(schema.steps).values(step_values(trace.id, calls[index], seen, head)))
+    connection.execute(insert(schema.revisions).values(first_revision(trace.id, head, finished, "as imported")))
 
 
 def _store_tools(connection: Connection, tools: Sequence[Tool]) -> str:

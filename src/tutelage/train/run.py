@@ -30,6 +30,7 @@ from transformers.trainer_callback import EarlyStoppingCallback, PrinterCallback
 from transformers.utils.logging import disable_progress_bar
 
 from tutelage.errors import TutelageError
+from tutelage.render.serving import SERVING_FILE
 from tutelage.train import attention
 from tutelage.train.adapter_gguf import convert_adapter
 from tutelage.train.compute import Compute, keep_freed_memory, measure
@@ -278,7 +279,7 @@ def _last_checkpoint(folder: Path) -> Path | None:
 
 
 def _write_adapter(model: PeftModel, weights: Path, build: Path, folder: Path) -> None:
-    """The PEFT files, tokenizer, the build's chat template and, where the family has one, the GGUF adapter."""
+    """The PEFT files, tokenizer, what the build was rendered with and, where the family has one, the GGUF adapter."""
     unfinished = folder.with_name(folder.name + ".part")
     shutil.rmtree(unfinished, ignore_errors=True)
     model.save_pretrained(unfinished)
@@ -286,8 +287,9 @@ def _write_adapter(model: PeftModel, weights: Path, build: Path, folder: Path) -
         convert_adapter(unfinished, weights, unfinished / "adapter.gguf")
     if (weights / "tokenizer_config.json").is_file():
         AutoTokenizer.from_pretrained(weights).save_pretrained(unfinished)
-    if (build / "template.jinja").is_file():
-        shutil.copyfile(build / "template.jinja", unfinished / "chat_template.jinja")
+    for name, saved in (("template.jinja", "chat_template.jinja"), (SERVING_FILE, SERVING_FILE)):
+        if (build / name).is_file():
+            shutil.copyfile(build / name, unfinished / saved)
     shutil.rmtree(folder, ignore_errors=True)
     unfinished.rename(folder)
 

@@ -1,0 +1,97 @@
+"""Traces into a build's files, one after the other; keeps counts and digests, never a trace."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+
+from tutelage.dataset.prefixes import PrefixCounter
+from tutelage.dataset.rows import Row, RowMaker, has_reasoning
+from tutelage.dataset.select import DUPLICATE, LEAKED, ROWLESS, EvaluationTasks, trace_content
+from tutelage.dataset.summary import BuildSummary, Kind, Split
+from tutelage.dataset.write import RowWriter
+from tutelage.trace import Trace, task_content
+
+SPLITS = ("train", "validation")
+
+
+class Assembly:
+    """Writes the rows of each trace that it takes and counts them into the summary once it is closed."""
+
+    def __init__(
+        self,
+        maker: RowMaker,
+        summary: BuildSummary,
+        evaluation: EvaluationTasks,
+        writers: Mapping[str, RowWriter],
+        prefixes: PrefixCounter,
+    ) -> None:
+        self._maker, self._summary, self._evaluation = maker, summary, evaluation
+        self._writers, self._prefixes = writers, prefixes
+        self._contents: set[bytes] = set()
+        self._traces: dict[str, set[str]] = {name: set() for name in SPLITS}
+        self._tasks: dict[str, set[str]] = {name: set() for name in SPLITS}
+        self._task_contents: set[str] = set()
+        self._left_out = Counter(summary.traces_left_out)
+        self._tools, self._lengths = Counter[str](), Counter[int]()
+
+    def take(self, trace: Trace, split: str, rows: Iterable[Row] | None = None) -> None:
+        """The rows of `trace`, unless it is an evaluation task or there before; `rows` are those known already."""
+        if self._evaluation.hold(trace):
+            self._left_out[LEAKED] += 1
+            return
+        content = trace_content(trace)
+        if content in self._contents:
+            self._left_out[DUPLICATE] += 1
+            return
+        self._contents.add(content)
+        made = list(self._maker.rows(trace) if rows is None else rows)
+        if not made:
+            self._left_out[ROWLESS] += 1
+            return
+        for row in made:
+            self._writers[split].add(trace, row.unrolled, row.tokens)
+            self._count(row, split)
+        self._tasks[split].add(trace.task.id)
+        self._task_contents.add(task_content(trace.task))
+        kind = self._summary.kinds.setdefault(trace.task.kind, Kind()) if split == "train" else Kind()
+        kind.rows += len(made)
+        kind.traces += trace.id not in self._traces[split]
+        self._traces[split].add(trace.id)
+
+    def close(self) -> None:
+        """Put the counts into the summary."""
+        summary = self._summary
+        summary.traces_left_out = dict(sorted(self._left_out.items()))
+        summary.duplicates_removed = self._left_out[DUPLICATE]
+        summary.evaluation_refused = self._left_out[LEAKED]
+        summary.rows_left_out = dict(sorted(self._maker.refused.items()))
+        for name in SPLITS:
+            split: Split = getattr(summary, name)
+            split.tasks, split.traces = len(self._tasks[name]), len(self._traces[name])
+        summary.traces_kept = summary.train.traces + summary.validation.traces
+        summary.task_ids = sorted(set().union(*self._tasks.values()))
+        summary.task_contents = sorted(self._task_contents)
+        summary.tokens_unrolled, summary.tokens_tree = summary.train.tokens_unrolled, self._prefixes.count
+        summary.tools = dict(sorted(self._tools.items()))
+        summary.kinds = dict(sorted(summary.kinds.items()))
+        summary.lengths = {f"<= {length}": count for length, count in sorted(self._lengths.items())}
+
+    def _count(self, row: Row, name: str) -> None:
+        summary, length, answer = self._summary, len(row.tokens.input_ids), row.unrolled.messages[-1]
+        split: Split = getattr(summary, name)
+        split.rows += 1
+        split.tokens_unrolled += length
+        split.tokens_trained += sum(weight > 0 for weight in row.tokens.weights)
+        self._lengths[_bucket(length)] += 1
+        summary.longest = max(summary.longest, length)
+        summary.rows_cut += row.results_cut > 0
+        summary.results_cut += row.results_cut
+        summary.rows_with_reasoning += has_reasoning(answer)
+        summary.rows_without_reasoning += not has_reasoning(answer)
+        if name == "train":
+            self._prefixes.add(row.tokens.input_ids)
+            self._tools.update(call.name for call in answer.tool_calls)
+
+
+def _bucket(length: int) -> int:
+    """The power of two that a row's length fits in."""
+    return max(64, 1 << (length - 1).bit_length())
