@@ -43,7 +43,7 @@ def test_help_takes_under_half_a_second() -> None:
 
 
 COMMANDS = (
-    *("init", "collect", "dataset build", "train", "evaluate", "report", "quickstart", "chat", "doctor"),
+    *("init", "collect", "import", "dataset build", "train", "evaluate", "report", "quickstart", "chat", "doctor"),
     *("traces list", "traces show", "traces approve", "traces reject", "traces edit", "serve", "endpoint"),
     *("push dataset", "push model"),
 )
@@ -205,3 +205,19 @@ def test_a_trace_is_edited_in_the_users_editor(tmp_path: Path, monkeypatch: pyte
     assert tutelage("traces", "approve", summary.id[:8], "-p", folder).returncode == 0
     shown = tutelage("traces", "show", summary.id[:8], "-p", folder).stdout
     assert "revision 1 (approved)" in shown
+
+
+def test_an_import_with_a_bad_file_takes_the_others_and_names_it(tmp_path: Path) -> None:
+    tutelage("init", tmp_path / "p")
+    folder = tmp_path / "traces"
+    folder.mkdir()
+    messages = '[{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}]'
+    good = '{"timestamp": "2026-01-01", "model": "m", "messages": %s, "tools": []}'
+    (folder / "good.json").write_text(good % messages)
+    (folder / "bad.json").write_text(good % '[{"role": "user", "content": 5}]')
+    ended = tutelage("import", folder, "-p", tmp_path / "p")
+    refuses(ended, 'bad.json: "messages[0].content": not a text')
+    assert "Imported 1 of 2 traces" in ended.stdout
+    (folder / "bad.json").unlink()
+    ended = tutelage("import", folder, "-p", tmp_path / "p", "--approve")
+    assert (ended.returncode, "1 were there already" in ended.stdout) == (0, True)

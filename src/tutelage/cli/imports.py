@@ -1,0 +1,42 @@
+"""`tutelage import`: traces that another program recorded."""
+
+import getpass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tutelage.cli.common import HERE, JsonOption, ProjectOption, open_project, open_store, output, progress
+
+
+def register(app: typer.Typer) -> None:
+    app.command("import")(import_)
+
+
+def import_(
+    source: Annotated[Path, typer.Argument(help="A folder of one JSON file a trace, or such a file.")],
+    project: ProjectOption = HERE,
+    run: Annotated[str, typer.Option(help="A name for these traces.")] = "import",
+    approve: Annotated[bool, typer.Option("--approve", help="Approve them unread: all are trained on.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Import traces: JSON files with timestamp, model, messages and tools. What is there already is left as it is.
+
+    They are kept for training once approved (`tutelage traces approve`), or with enough reward. A file with a fault
+    is named and left out; the exit code is then 2.
+    """
+    from tutelage.collect import import_traces
+    from tutelage.errors import TutelageError
+
+    with open_store(open_project(project)) as store, progress() as bar:
+        shown = bar.add_task("import", total=None, note="")
+        summary = import_traces(
+            store,
+            source,
+            run=run,
+            approve_as=getpass.getuser() if approve else None,
+            on_progress=lambda done, total: bar.update(shown, completed=done, total=total),
+        )
+    output(summary.as_dict(), summary.sentence(), as_json=as_json)
+    if summary.faults:
+        raise TutelageError("\n".join(["Not imported:", *(fault.sentence() for fault in summary.faults)]))
