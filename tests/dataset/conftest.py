@@ -9,11 +9,14 @@ import pytest
 sys.path.append(str(Path(__file__).parents[1] / "endpoint"))  # endpoint_double.py
 
 from dataset_examples import PRICE, SETTINGS, Record, conversation, make_project
+from hub_server import hub
 
 from tutelage.project import Project
 from tutelage.store import TraceStore
 from tutelage.trace import Message, Step, StopReason, Task, now
 from tutelage.world import Reward
+
+__all__ = ["hub"]
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from threading import Thread
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+import pytest
 import yaml
 
 TOKEN = "hf_test"
@@ -62,9 +63,20 @@ def hub_server() -> Iterator[Hub]:
         thread.join()
 
 
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    """A Hub of the test's own, which huggingface_hub takes for the real one."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
+    with hub_server() as server:
+        monkeypatch.setenv("HF_HUB_DISABLE_XET", "1")  # of commands that the test runs
+        monkeypatch.setenv("HF_ENDPOINT", server.url)
+        monkeypatch.setenv("HF_TOKEN", TOKEN)
+        yield server
+
+
 class Refused(Exception):
-    def __init__(self, status: int, message: str) -> None:
-        self.status, self.message = status, message
+    def __init__(self, status: int, message: str, code: str = "") -> None:
+        self.status, self.message, self.code = status, message, code  # the Hub's X-Error-Code
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -100,10 +112,10 @@ class Handler(BaseHTTPRequestHandler):
                     return
             raise Refused(404, f"no route for {self.command} {path}")
         except Refused as refused:
-            self._json({"error": refused.message}, refused.status)
+            self._json({"error": refused.message}, refused.status, {"X-Error-Code": refused.code})
 
-    def _json(self, value: Any, status: int = 200) -> None:
-        self._send(json.dumps(value).encode(), status, {"Content-Type": "application/json"})
+    def _json(self, value: Any, status: int = 200, headers: dict[str, str] | None = None) -> None:
+        self._send(json.dumps(value).encode(), status, {"Content-Type": "application/json", **(headers or {})})
 
     def _send(self, content: bytes, status: int = 200, headers: dict[str, str] | None = None) -> None:
         self.send_response(status)
@@ -117,7 +129,7 @@ class Handler(BaseHTTPRequestHandler):
         try:
             return self.hub.repositories[kind, repo]
         except KeyError:
-            raise Refused(404, "Repository not found") from None
+            raise Refused(404, "Repository not found", "RepoNotFound") from None
 
     def create(self, body: bytes) -> None:
         asked = json.loads(body)
@@ -206,7 +218,7 @@ class Handler(BaseHTTPRequestHandler):
     def resolve(self, body: bytes, prefix: str | None, repo: str, path: str) -> None:
         repository = self._repository("dataset" if prefix else "model", repo)
         if path not in repository.files:
-            raise Refused(404, "Entry not found")
+            raise Refused(404, "Entry not found", "EntryNotFound")
         content = repository.files[path]
         tag = hashlib.sha256(content).hexdigest()
         self._send(content, headers={"ETag": f'"{tag}"', "X-Repo-Commit": repository.head})

@@ -1,7 +1,6 @@
 import hashlib
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import huggingface_hub
@@ -9,21 +8,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from hub_server import TOKEN, Hub, hub_server
+from hub_server import TOKEN, Hub
 
 from tutelage.errors import TutelageError
 from tutelage.project import Project, Settings
 from tutelage.publish import push_dataset, push_model
 from tutelage.render.student import load_template
-
-
-@pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
-    with hub_server() as server:
-        monkeypatch.setenv("HF_ENDPOINT", server.url)
-        monkeypatch.setenv("HF_TOKEN", TOKEN)
-        yield server
 
 
 @pytest.fixture
@@ -35,6 +25,7 @@ def build(tmp_path: Path) -> Path:
     (folder / "README.md").write_text("---\ntags: [tool-use]\n---\n# Traces\n")
     (folder / "build.json").write_text(json.dumps({"rows": 50, "seed": 0, "store": "/home/me/traces.db"}))
     (folder / "template.jinja").write_text("{{ messages }}")
+    (folder / "serving.json").write_text("{}")
     return folder
 
 

@@ -1,5 +1,6 @@
 """init, collect, dataset build, train, evaluate, report, quickstart: the stages in order."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -99,11 +100,20 @@ def collect(
 @dataset_app.command()
 def build(
     project: ProjectOption = HERE,
-    run: Annotated[list[str] | None, typer.Option(help="Only traces of these runs. [default: collect]")] = None,
+    run: Annotated[list[str] | None, typer.Option(help="Only these runs' traces. [default: collect, import]")] = None,
+    reasoning: Annotated[
+        str | None, typer.Option(help="keep, off, mask or backfill, instead of the project's. See docs/dataset.md.")
+    ] = None,
+    teacher_url: TeacherUrl = None,
+    teacher_model: TeacherModel = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be built, and keep nothing.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Keep good traces, unroll them and render the rows to tokens. The same store and seed give the same bytes."""
+    from rich.console import Console
+
     from tutelage.dataset import build as run_build
+    from tutelage.dataset.terminal import SummaryTables
 
     opened = open_project(project)
     with open_store(opened) as store, progress() as bar:
@@ -111,15 +121,25 @@ def build(
         summary = run_build(
             opened,
             store,
-            opened.path(DATASET),
-            runs=run or ["collect"],
+            None if dry_run else opened.path(DATASET),
+            runs=run or ["collect", "import"],
+            reasoning=reasoning,
+            teacher_url=teacher_url,
+            teacher_model=teacher_model,
             on_progress=lambda done, total: bar.update(shown, completed=done, total=total),
         )
-    output(summary.model_dump(mode="json"), summary.sentence(), as_json=as_json)
+    if as_json:
+        output(summary.model_dump(mode="json"), "", as_json=True)
+    else:
+        Console().print(SummaryTables(summary))
 
 
 def train(
     project: ProjectOption = HERE,
+    dataset: Annotated[
+        str | None,
+        typer.Option(help="A published dataset: owner/name on the Hub, or a folder. [default: the built one]"),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -131,8 +151,14 @@ def train(
     from tutelage.train import plan_training, run_training
 
     opened = open_project(project)
+    build_folder = opened.path(DATASET)
+    if dataset:
+        from tutelage.dataset.published import take_published
+
+        build_folder = opened.path(f"{DATASET}-{re.sub(r'[^A-Za-z0-9._-]+', '-', dataset).strip('-.')}")
+        console().print(take_published(opened, dataset, build_folder).sentence(), markup=False, highlight=False)
     if dry_run:
-        plan = plan_training(opened, opened.path(DATASET))
+        plan = plan_training(opened, build_folder)
         output(plan.as_dict(), plan.sentence(), as_json=as_json)
         return
     with progress() as bar:
@@ -141,7 +167,7 @@ def train(
         def advance(done: int, total: int, losses: str) -> None:
             bar.update(shown, completed=done, total=total, note=losses)
 
-        result = run_training(opened, opened.path(DATASET), opened.path(TRAINING), advance)
+        result = run_training(opened, build_folder, opened.path(TRAINING), advance)
     output(result.as_dict(), result.sentence(), as_json=as_json)
 
 

@@ -11,6 +11,7 @@ from sqlalchemy import make_url
 
 import tutelage
 from tutelage.dataset.assembly import SPLITS, Assembly
+from tutelage.dataset.backfill import backfill
 from tutelage.dataset.card import card
 from tutelage.dataset.prefixes import PrefixCounter
 from tutelage.dataset.rows import REASONING, RowMaker
@@ -33,20 +34,29 @@ def build(
     *,
     runs: Sequence[str] | None = None,
     reasoning: str | None = None,
+    teacher_url: str | None = None,
+    teacher_model: str | None = None,
     on_progress: Progress | None = None,
 ) -> BuildSummary:
     """Write the rows of the traces worth learning from to the folder `out`, and say what became of each.
 
-    `runs` None takes every run; `reasoning` stands in for the settings'; without `out` nothing is kept but the
-    summary. The same store and settings give the same bytes. Holds one trace at a time. Raises TutelageError where no
-    trace is left (with the reasons), the student cannot be rendered for, a row is too long and the settings refuse
-    that, or the disk is full; an older build in `out` then stays as it was.
+    `runs` None takes every run; `reasoning` and the teacher, who is asked for missing reasoning with "backfill", stand
+    in for the settings'; without `out` nothing is kept but the summary, and nobody is asked. The same store and
+    settings give the same bytes. Holds one trace at a time. Raises TutelageError where no trace is left (with the
+    reasons), the student cannot be rendered for, a row is too long and the settings refuse that, or the disk is full;
+    an older build in `out` then stays as it was.
     """
     project = with_reasoning(project, reasoning)
     maker = RowMaker.of(project, planned_serving(project.settings), project.settings.dataset.reasoning)
     summary = new_summary(project, maker, runs)
     evaluation = EvaluationTasks.of(project)
-    candidates = _candidates(store, runs, project.settings.dataset.min_reward, evaluation, summary)
+    if project.settings.dataset.reasoning == "backfill" and out:
+        kept = [item.id for item in _candidates(store, runs, summary.min_reward, evaluation, summary)]
+        summary.reasoning_written = backfill(
+            project, store, kept, teacher_url=teacher_url, teacher_model=teacher_model, on_progress=on_progress
+        )
+        summary.traces = 0  # counted again: a trace with a new revision is undecided
+    candidates = _candidates(store, runs, summary.min_reward, evaluation, summary)
     held_back = _held_back(store, project, candidates)
     with assembling(out, maker, summary, evaluation) as assembly:
         for done, item in enumerate(candidates, 1):
@@ -143,12 +153,13 @@ def _held_back(store: TraceStore, project: Project, candidates: Sequence[TraceSu
 
 
 def _nothing_left(summary: BuildSummary) -> str:
-    where = f" of {', '.join(summary.runs)}" if summary.runs else ""
+    where = f" of {' or '.join(summary.runs)}" if summary.runs else ""
     if not summary.traces:
         return f"The store {summary.store} holds no trace{where}. Run `tutelage collect` first."
     why = reasons(summary.traces_left_out)
+    written = f" {summary.about_written()}" if summary.reasoning_written else ""
     rows = f" Rows left out: {reasons(summary.rows_left_out)}." if summary.rows_left_out else ""
     return (
         f"None of the {summary.traces} traces{where} can be trained on: {why or 'all are held back for validation'}."
-        f"{rows} Approve some with `tutelage traces approve`, or lower [dataset] min_reward in tutelage.toml."
+        f"{rows}{written} Approve some with `tutelage traces approve`, or lower [dataset] min_reward in tutelage.toml."
     )

@@ -1,12 +1,10 @@
 """The dataset card: README.md of a build, and of a dataset that is published."""
 
 import json
-from typing import Literal
 
 from tutelage.dataset.summary import BuildSummary, reasons
 
-Unroll = Literal["none", "turns", "steps"]
-LOSS: dict[Unroll, str] = {
+LOSS = {
     "steps": "A row is a conversation up to and including one assistant message, which alone carries loss.",
     "turns": "A row is a conversation up to the end of one user turn; the assistant's messages after its last user "
     "message carry loss.",
@@ -15,7 +13,7 @@ LOSS: dict[Unroll, str] = {
 TOKENS = ", `input_ids`, `weights` (the target weight of each of the `input_ids`; 0 in the prompt)"
 
 
-def card(summary: BuildSummary, unroll: Unroll = "steps", rows: dict[str, int] | None = None) -> str:
+def card(summary: BuildSummary, rows: dict[str, int] | None = None) -> str:
     """Markdown with the YAML header that the Hugging Face Hub reads. `rows`, by split, where they are not the build's.
 
     Tokens are counted in a row a step, however the rows are published.
@@ -48,7 +46,8 @@ configs:
 
 # {summary.project}: traces of tool use
 
-Made by Tutelage {summary.version} from {summary.traces_kept} of {summary.traces} recorded traces. {LOSS[unroll]}
+Made by Tutelage {summary.version} from {summary.traces_kept} of {summary.traces} recorded traces.
+{LOSS[summary.unroll]}
 Licence: {summary.licence or "none is stated; ask the owner before you use it"}.
 
 | split | tasks | traces | rows | tokens | trained tokens |
@@ -71,7 +70,7 @@ Licence: {summary.licence or "none is stated; ask the owner before you use it"}.
 `id`, `timestamp`, `model`, `messages` (OpenAI's chat format with `reasoning_content`; `weight` 0 marks an assistant
 message as context only), `tools` (JSON text, as are the arguments of calls), `task_id`, `kind`, `trace_id`,
 `revision`, `step` (the trace's assistant message that ends the row, from 0), `reward`\
-{TOKENS if unroll == "steps" else ""}.
+{TOKENS if summary.unroll == "steps" else ""}.
 
 ## What the tokens hang on
 

@@ -1,5 +1,7 @@
 """What a build says of itself: build.json."""
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict
 
 from tutelage.render.serving import Serving
@@ -33,10 +35,11 @@ class BuildSummary(BaseModel):
 
     project: str
     version: str  # Tutelage's
-    store: str
+    store: str = ""  # of a published dataset nobody needs to know
     runs: list[str]
     seed: int
     licence: str | None
+    unroll: Literal["none", "turns", "steps"] = "steps"  # what a row is; the figures count a row a step all the same
     # What the rendering hangs on.
     student: str
     engine: str
@@ -59,6 +62,7 @@ class BuildSummary(BaseModel):
     results_cut: int = 0  # in all these rows together
     rows_with_reasoning: int = 0  # whose answer was recorded with reasoning, both splits
     rows_without_reasoning: int = 0
+    reasoning_written: int = 0  # traces of which the teacher wrote a revision with the reasoning that was missing
     train: Split = Split()
     validation: Split = Split()
     tokens_unrolled: int = 0  # of the training split
@@ -82,7 +86,15 @@ class BuildSummary(BaseModel):
                 text += f" {what} left out: {reasons(left_out)}."
         if self.rows_cut:
             text += f" Old tool results were cut in {self.rows_cut} rows."
-        return " ".join([text, *filter(None, [self.about_reasoning()])])
+        return " ".join([text, *filter(None, [self.about_reasoning(), self.about_written()])])
+
+    def about_written(self) -> str:
+        if not self.reasoning_written:
+            return ""
+        return (
+            f"Missing reasoning was written for {self.reasoning_written} traces, which are left out until you have "
+            "read and approved them (tutelage traces list --verdict undecided)."
+        )
 
     def about_reasoning(self) -> str:
         """A mixture of rows with and without reasoning is never silent; "" where there is nothing to say."""

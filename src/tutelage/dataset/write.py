@@ -35,7 +35,7 @@ MESSAGE = pa.struct(
         ("weight", pa.float32()),  # of an assistant message, as in OpenAI's format: 0 is context only
     ]
 )
-SCHEMA = pa.schema(
+CONVERSATION = pa.schema(
     [
         ("id", pa.string()),
         ("timestamp", pa.timestamp("us", tz="UTC")),
@@ -48,8 +48,13 @@ SCHEMA = pa.schema(
         ("revision", pa.int32()),
         ("step", pa.int32()),
         ("reward", pa.float64()),
-        ("input_ids", pa.list_(pa.int32())),
-        ("weights", pa.list_(pa.float32())),  # target weights, aligned to input_ids
+    ]
+)
+SCHEMA = pa.schema(
+    [
+        *CONVERSATION,
+        pa.field("input_ids", pa.list_(pa.int32())),
+        pa.field("weights", pa.list_(pa.float32())),  # target weights, aligned to input_ids
     ]
 )
 
@@ -57,8 +62,9 @@ SCHEMA = pa.schema(
 class RowWriter:
     """One split's Parquet file, a row group at a time."""
 
-    def __init__(self, path: Path) -> None:
-        self._writer = pq.ParquetWriter(path, SCHEMA, compression="zstd")
+    def __init__(self, path: Path, schema: pa.Schema = SCHEMA) -> None:
+        self._schema = schema
+        self._writer = pq.ParquetWriter(path, schema, compression="zstd")
         self._waiting: list[dict[str, Any]] = []
 
     def __enter__(self) -> Self:
@@ -74,12 +80,18 @@ class RowWriter:
             self._writer.close()
 
     def add(self, trace: Trace, row: Unrolled, tokens: TokenRow) -> None:
+        """A row a step, with its tokens."""
+        taught = {len(row.messages) - 1}
+        self.add_conversation(trace, row, taught, input_ids=tokens.input_ids, weights=tokens.weights)
+
+    def add_conversation(self, trace: Trace, row: Unrolled, taught: Set[int], **more: Any) -> None:
+        """A conversation whose messages at the places `taught` carry loss."""
         self._waiting.append(
             {
                 "id": f"{trace.id}-{trace.revision}-{row.step}",
                 "timestamp": row.timestamp,
                 "model": trace.model,
-                "messages": row_messages(row.messages, {len(row.messages) - 1}),
+                "messages": row_messages(row.messages, taught),
                 "tools": tools_text(trace),
                 "task_id": trace.task.id,
                 "kind": trace.task.kind,
@@ -87,8 +99,7 @@ class RowWriter:
                 "revision": trace.revision,
                 "step": row.step,
                 "reward": trace.reward,
-                "input_ids": tokens.input_ids,
-                "weights": tokens.weights,
+                **more,
             }
         )
         if len(self._waiting) >= ROWS_A_GROUP:
@@ -96,7 +107,7 @@ class RowWriter:
 
     def _flush(self) -> None:
         if self._waiting:
-            self._writer.write_table(pa.Table.from_pylist(self._waiting, schema=SCHEMA))
+            self._writer.write_table(pa.Table.from_pylist(self._waiting, schema=self._schema))
             self._waiting = []
 
 

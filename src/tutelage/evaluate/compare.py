@@ -67,8 +67,8 @@ def evaluate(
     `adapter` is the folder with adapter.gguf. One embedded endpoint serves both variants; the adapter is switched by
     request, and the variants take turns every `block` tasks. With `student.url` set they are two models of that
     endpoint. Finished rollouts are kept in the store and not repeated; where all are, evaluation.json keeps its date
-    and origin. `dataset` is the folder of the build that was trained on, by default the project's. `on_progress` is
-    given rollouts done, rollouts in all, and the variant's name.
+    and origin. `dataset` is the folder of the build that was trained on, by default what the adapter's folder keeps
+    of it. `on_progress` is given rollouts done, rollouts in all, and the variant's name.
     """
     started = time.monotonic()
     if project.settings.tasks.verifier is None:
@@ -94,7 +94,7 @@ def evaluate(
         comparisons=(),
         provenance=earlier.provenance
         if earlier
-        else _provenance(project, tasks, adapter, name, block, dataset or project.path("dataset"), view),
+        else _provenance(project, tasks, adapter, name, block, dataset or _dataset(project, adapter), view),
         seconds=earlier.seconds if earlier else round(time.monotonic() - started, 2),
     )
     found = evaluation.variants
@@ -314,6 +314,11 @@ def _provenance(
         block=block,
         store=_without_password(settings.store),
     )
+
+
+def _dataset(project: Project, adapter: Path) -> Path:
+    """The folder whose build.json is of the dataset that the adapter was trained on."""
+    return adapter if (adapter / "build.json").is_file() else project.path("dataset")
 
 
 def _parts(project: Project, adapter: Path) -> list[str | None]:

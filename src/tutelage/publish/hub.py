@@ -13,21 +13,53 @@ from tutelage.errors import MissingExtra, TutelageError
 from tutelage.project import Project
 from tutelage.publish.cards import EMBEDDED_HUB_ID, model_card
 from tutelage.publish.merge import TOKENIZER_FILES, adapter_base, merge_adapter
+from tutelage.publish.secrets import find_secrets
+from tutelage.render.serving import SERVING_FILE
 
-DATASET_FILES = ("README.md", "train.parquet", "validation.parquet", "template.jinja")
+DATASET_FILES = ("README.md", "train.parquet", "validation.parquet", "template.jinja", SERVING_FILE)
+SCANNED = ("id", "trace_id", "messages", "tools")  # columns
+SHOWN = 5  # secrets that a message names
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors", "adapter.gguf", *TOKENIZER_FILES)
 
 
-def push_dataset(build: Path, repo_id: str, *, private: bool = True) -> str:
-    """Push a built dataset with its card in one commit; its URL. Raises TutelageError with what to do."""
+def push_dataset(
+    build: Path, repo_id: str, *, private: bool = True, known_secrets: Mapping[str, str] | None = None
+) -> str:
+    """Push a built dataset with its card in one commit; its URL.
+
+    Raises TutelageError with what to do, also where a secret is found in it: one of a known form, or one of
+    `known_secrets`, by what they are called.
+    """
     record = _read(build / "build.json", "tutelage dataset build")
     files: dict[str, Path | bytes] = {name: build / name for name in DATASET_FILES if (build / name).is_file()}
     missing = [name for name in DATASET_FILES if name not in files]
     if missing:
         raise TutelageError(f"{build} holds no {missing[0]}. Run `tutelage dataset build` first.")
+    _require_no_secret(build, repo_id, known_secrets or {})
     # The store is a file of this machine, or a database with a user's name: it tells others nothing.
     files["build.json"] = json.dumps({key: value for key, value in record.items() if key != "store"}, indent=2).encode()
     return _push("dataset", repo_id, files, private=private, message="Push a dataset of unrolled traces")
+
+
+def _require_no_secret(build: Path, repo_id: str, known: Mapping[str, str]) -> None:
+    import pyarrow.parquet as pq
+
+    def rows() -> Iterator[dict[str, Any]]:
+        for name in ("train.parquet", "validation.parquet"):
+            file = pq.ParquetFile(build / name)
+            columns = [column for column in SCANNED if column in file.schema_arrow.names]
+            for batch in file.iter_batches(batch_size=128, columns=columns):
+                yield from batch.to_pylist()
+
+    found = find_secrets(rows(), known)
+    if found:
+        shown = "\n".join(f"  {secret.what} in trace {secret.trace}, {secret.where}" for secret in found[:SHOWN])
+        more = f"\n  and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
+        raise TutelageError(
+            f"{repo_id} was not pushed: {len(found)} secret{'s' if len(found) > 1 else ''} found.\n{shown}{more}\n"
+            "Take them out (`tutelage traces edit TRACE`, then approve) or reject the traces, build the dataset again "
+            "and push. Whoever has seen a secret may use it: renew it too."
+        )
 
 
 def push_model(
@@ -68,6 +100,8 @@ def push_model(
             files["adapter_config.json"] = json.dumps(
                 {**config, "base_model_name_or_path": hub_base}, indent=2
             ).encode()
+        if (adapter / SERVING_FILE).is_file():
+            files[SERVING_FILE] = adapter / SERVING_FILE
         files["README.md"] = card.encode()
         what = "merged model" if merged else "LoRA adapter"
         return _push("model", repo_id, files, private=private, message=f"Push a {what}")

@@ -287,7 +287,10 @@ def _write_adapter(model: PeftModel, weights: Path, build: Path, folder: Path) -
         convert_adapter(unfinished, weights, unfinished / "adapter.gguf")
     if (weights / "tokenizer_config.json").is_file():
         AutoTokenizer.from_pretrained(weights).save_pretrained(unfinished)
-    for name, saved in (("template.jinja", "chat_template.jinja"), (SERVING_FILE, SERVING_FILE)):
+    for name, saved in (
+        ("template.jinja", "chat_template.jinja"),
+        *((name, name) for name in (SERVING_FILE, "build.json")),
+    ):
         if (build / name).is_file():
             shutil.copyfile(build / name, unfinished / saved)
     shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,167 @@
+"""Read a dataset that was published: from the Hub or a folder, into a build for the project's student."""
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from itertools import takewhile
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Literal
+
+from tutelage.dataset.builder import assembling, new_summary
+from tutelage.dataset.conversations import SPLITS
+from tutelage.dataset.read import read_rows, read_summary
+from tutelage.dataset.rows import Row, RowMaker
+from tutelage.dataset.select import EvaluationTasks
+from tutelage.dataset.summary import BuildSummary
+from tutelage.dataset.unroll import Unrolled
+from tutelage.dataset.write import BUILD_FILE, CONVERSATION, SCHEMA
+from tutelage.errors import MissingExtra, TutelageError
+from tutelage.project import Project
+from tutelage.render.renderer import TokenRow
+from tutelage.render.serving import planned_serving
+from tutelage.trace import IMPORTED, Message, Task, Tool, Trace
+
+FILES = ("train.parquet", "validation.parquet", BUILD_FILE)
+SAME = ("template_sha256", "tokenizer_sha256", "engine", "serving", "reasoning")  # then tokens are what we would make
+
+
+def take_published(project: Project, source: str, out: Path) -> BuildSummary:
+    """Write a build of the published dataset `source`, a folder or OWNER/NAME on the Hub, to the folder `out`.
+
+    Its token rows are taken as they are where they were rendered as the project's student is served, else its
+    conversations are rendered anew. Its splits stay; evaluation tasks are refused as in any build, by id and by prompt.
+    Raises TutelageError where it cannot be had or read.
+    """
+    with TemporaryDirectory(prefix="tutelage-") as scratch:
+        folder = Path(source) if Path(source).is_dir() else _download(source, Path(scratch))
+        dataset = project.settings.dataset
+        maker = RowMaker.of(project, planned_serving(project.settings), dataset.reasoning)
+        summary = new_summary(project, maker, None)
+        origin = _origin(folder, source)
+        tokens = origin is not None and _same(origin, summary) and origin.unroll == "steps"
+        if origin and not tokens and origin.unroll == "steps" and origin.serving.over_length:
+            raise TutelageError(
+                f"{source} holds rows whose tool results were cut for another student. "
+                "Ask for it as whole conversations: tutelage push dataset --unroll none."
+            )
+        summary.store, summary.seed = f"published: {source}", origin.seed if origin else summary.seed
+        seen: set[str] = set()
+        with assembling(out, maker, summary, EvaluationTasks.of(project)) as assembly:
+            for split in SPLITS:
+                for row in _rows(folder, split, tokens=tokens):
+                    trace = _trace(row, source)
+                    seen.add(trace.id)
+                    assembly.take(trace, split, [_known(row, trace)] if tokens else None)
+            summary.traces = len(seen)
+        return summary
+
+
+def _download(source: str, folder: Path) -> Path:
+    try:
+        from huggingface_hub import get_token, hf_hub_download
+        from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, HFValidationError
+    except ImportError as error:
+        raise MissingExtra("huggingface_hub", "hub") from error
+    import httpx2
+
+    endpoint = os.environ.get("HF_ENDPOINT")
+    where = endpoint or "the Hugging Face Hub"
+    try:
+        for name in FILES:
+            try:
+                hf_hub_download(
+                    source, name, repo_type="dataset", endpoint=endpoint, token=get_token(), local_dir=folder
+                )
+            except EntryNotFoundError:
+                if name == "train.parquet":
+                    raise TutelageError(f"The dataset {source} holds no {name}: Tutelage did not publish it.") from None
+    except HFValidationError:
+        raise TutelageError(f'"{source}" is no folder, and no name of a dataset like owner/name.') from None
+    except HfHubHTTPError as error:
+        status = error.response.status_code if error.response is not None else "no answer"
+        raise TutelageError(
+            f"{where} did not give the dataset {source} (HTTP {status}). Check its name, and HF_TOKEN if it is private."
+        ) from error
+    except (httpx2.HTTPError, OSError) as error:
+        raise TutelageError(f"{where} could not be reached ({error}). Check the network and HF_ENDPOINT.") from error
+    return folder
+
+
+def _origin(folder: Path, source: str) -> BuildSummary | None:
+    """What the dataset says of itself; None where it says nothing."""
+    if not (folder / BUILD_FILE).is_file():
+        return None
+    try:
+        return read_summary(folder)
+    except TutelageError:
+        raise TutelageError(
+            f"The {BUILD_FILE} of {source} cannot be read: another version of Tutelage wrote it. "
+            "Have it built and pushed anew."
+        ) from None
+
+
+def _same(origin: BuildSummary, ours: BuildSummary) -> bool:
+    return all(getattr(origin, name) == getattr(ours, name) for name in SAME)
+
+
+def _rows(folder: Path, split: Literal["train", "validation"], *, tokens: bool) -> Iterator[dict[str, Any]]:
+    if split == "validation" and not (folder / "validation.parquet").is_file():
+        return iter(())
+    return read_rows(folder, split, (SCHEMA if tokens else CONVERSATION).names)
+
+
+def _trace(row: Mapping[str, Any], source: str) -> Trace:
+    """The row's conversation; what was set up for its task nobody knows."""
+    messages = tuple(Message.from_openai(_given(message)) for message in row["messages"])
+    turns = tuple(message.content or "" for message in messages if message.role == "user")
+    try:
+        tools = tuple(_tool(text) for text in json_items(row["tools"] or "[]"))
+    except (ValueError, KeyError, TypeError):
+        raise TutelageError(
+            f'{source}: the row "{row["id"]}" holds tools that are no JSON list of functions.'
+        ) from None
+    return Trace(
+        id=row["trace_id"],
+        task=Task(id=row["task_id"], turns=turns or ("",), kind=row["kind"]),
+        run="published",
+        attempt=0,
+        model=row["model"],
+        timestamp=row["timestamp"],
+        messages=messages,
+        tools=tools,
+        reward=row["reward"],
+        revision=row["revision"],
+        metadata={IMPORTED: {"dataset": source}},
+    )
+
+
+def _known(row: Mapping[str, Any], trace: Trace) -> Row:
+    prompt = sum(1 for _ in takewhile(lambda weight: weight == 0, row["weights"]))
+    tokens = TokenRow(row["input_ids"], row["weights"], prompt)
+    return Row(Unrolled(row["step"], trace.messages, trace.timestamp), tokens, 0)
+
+
+def _given(message: Mapping[str, Any]) -> dict[str, Any]:
+    """Parquet fills in every key; what is null was not there."""
+    return {key: value for key, value in message.items() if value is not None}
+
+
+def _tool(text: str) -> Tool:
+    return Tool(name=json.loads(text)["function"]["name"], definition=text)
+
+
+def json_items(text: str) -> list[str]:
+    """The items of a JSON list, each as the text that stands there. Raises ValueError."""
+    if not isinstance(json.loads(text), list):
+        raise ValueError("no list")
+    items: list[str] = []
+    decoder, place = json.JSONDecoder(), text.index("[") + 1
+    while True:
+        while text[place] in " \t\r\n,":
+            place += 1
+        if text[place] == "]":
+            return items
+        _, end = decoder.raw_decode(text, place)
+        items.append(text[place:end])
+        place = end
