@@ -6,6 +6,8 @@ import re
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tutelage.errors import TutelageError
 from tutelage.project import Student
@@ -88,3 +90,30 @@ def test_a_students_folder_brings_its_own_template_and_tokenizer(tmp_path: Path)
     student = Student(model="student")
     assert student_template(student, tmp_path) == "{{ messages[0].content }}"
     assert student_tokenizer(student, tmp_path).encode(TEXT) == load_tokenizer(embedded_gguf()).encode(TEXT)
+
+
+PARTS = st.sampled_from(
+    [
+        "<|im_start|>",
+        "<|im_end|>",
+        "<|endoftext|>",
+        "<|im_",
+        " ",
+        "\n",
+        "  a",
+        "don't",
+        "12",
+        ".5",
+        "é",
+        "e\u0301",
+        "漢",
+        "😀",
+    ]
+)
+
+
+@given(st.lists(PARTS | st.text(max_size=5), max_size=12).map("".join))
+def test_a_text_in_pieces_has_the_tokens_of_the_whole(text: str) -> None:
+    tokenizer = load_tokenizer(embedded_gguf())
+    assert tokenizer._between is not None
+    assert tokenizer.encode(text) == tokenizer.inner.encode(text, add_special_tokens=False).ids

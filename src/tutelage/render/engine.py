@@ -14,7 +14,7 @@ vLLM, from its source: Python's json throughout; empty arguments are {}; a tool 
 
 import json
 from enum import StrEnum
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any, NoReturn
 
 from tutelage.errors import TutelageError
@@ -46,6 +46,14 @@ class Kept(float):
     """A number of the answer to be learnt: written with six digits only where nothing is lost."""
 
 
+class Written(dict[str, Any]):
+    """A tool as the engine holds it; its text is made once, since every row of a trace writes it again."""
+
+    @cached_property
+    def text(self) -> str:
+        return to_json(dict(self))
+
+
 def engine_message(message: Message, engine: Engine, *, reasoning: bool, exact: bool = False) -> dict[str, Any]:
     """`message` as the engine hands it to the template; `exact` for the answer to be learnt. Raises CannotExpress."""
     data = message.to_openai(reasoning=reasoning)
@@ -70,7 +78,7 @@ def engine_tool(tool: Tool, engine: Engine) -> dict[str, Any]:
         missing = {"description": None, "parameters": None}
     known = {"name": function["name"], **{key: function.get(key, value) for key, value in missing.items()}}
     more = function if engine is Engine.VLLM else {}
-    return {"type": "function", "function": {**known, **{key: more[key] for key in more if key not in known}}}
+    return Written({"type": "function", "function": {**known, **{key: more[key] for key in more if key not in known}}})
 
 
 def parse_json(text: str, what: str, engine: Engine, *, exact: bool = False) -> Any:
@@ -103,6 +111,8 @@ def parse_json(text: str, what: str, engine: Engine, *, exact: bool = False) -> 
 
 def to_json(value: Any) -> str:
     """`value`, as parse_json gave it, in the engine's writing."""
+    if isinstance(value, Written):
+        return value.text
     if isinstance(value, dict):
         return "{" + ", ".join(f"{_quote(str(key))}: {to_json(item)}" for key, item in value.items()) + "}"
     if isinstance(value, (list, tuple)):
