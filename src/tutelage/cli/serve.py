@@ -22,10 +22,24 @@ def serve(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port; 0 takes a free one.", min=0, max=65535)] = 8080,
     engine: Annotated[str, typer.Option(help='"embedded", or "vllm" with --print.')] = "embedded",
+    upstream: Annotated[
+        str | None, typer.Option(help="Serve before this endpoint of the student, up to and including /v1.")
+    ] = None,
     print_: Annotated[bool, typer.Option("--print", help="Print the engine's command instead.")] = False,
 ) -> None:
-    """Serve the trained student behind an OpenAI-style endpoint until Ctrl-C."""
+    """Serve the trained student behind an OpenAI-style endpoint until Ctrl-C.
+
+    It sees each request as its dataset would have shown it: long and old tool results cut in the same way.
+    """
+    from tutelage.agent.student import StudentView
+
     opened = open_project(project)
+    view = StudentView.open(opened, opened.path(TRAINING) / "adapter")
+    if upstream:
+        from tutelage.agent.front import serve_front
+
+        serve_front(upstream, view, host, port, _say_where)
+        return
     if engine not in ("embedded", "vllm"):
         raise TutelageError(f'There is no engine "{engine}". Name embedded or vllm.')
     if (engine == "vllm") != print_:
@@ -55,10 +69,20 @@ def serve(
             context=student.context,
         )
         print(_explained(command))
+        if view.serving.over_length or not view.serving.thinking:
+            print(
+                "#\n# The student was trained on conversations that are cut, or without thinking. For agents other\n"
+                "# than Tutelage's put before it: tutelage serve --upstream http://127.0.0.1:8000/v1"
+            )
         return
-    with embedded_student(opened, host=host, port=port) as server:
-        print(f"The student answers at {server.url} (Ctrl-C stops it)", flush=True)
-        server.wait()
+    from tutelage.agent.front import serve_front
+
+    with embedded_student(opened) as server:
+        serve_front(server.url, view, host, port, _say_where)
+
+
+def _say_where(url: str) -> None:
+    print(f"The student answers at {url} (Ctrl-C stops it)", flush=True)
 
 
 def endpoint(

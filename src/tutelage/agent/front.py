@@ -1,0 +1,122 @@
+"""A server before the student's endpoint: it shows the student each request as its dataset would have.
+
+For agents that are not ours. What it does to a request is what our agent does to its own (agent/student.py): tool
+results that are too long are cut, old ones give way where the conversation is too long, thinking is as it was trained.
+Everything else, streams too, goes through unchanged.
+"""
+
+import json
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx2
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from tutelage.agent.student import StudentView
+from tutelage.agent.truncate import truncate
+from tutelage.errors import TutelageError
+from tutelage.trace import Message, Tool
+
+METHODS = ["GET", "POST", "PUT", "DELETE", "OPTIONS"]
+OF_THE_CONNECTION = {"connection", "content-length", "host", "keep-alive", "transfer-encoding"}  # headers not handed on
+
+
+def serve_front(
+    upstream: str, view: StudentView, host: str, port: int, on_ready: Callable[[str], None] | None = None
+) -> None:
+    """Serve until Ctrl-C before the endpoint `upstream` (up to and including /v1); `on_ready` gets our own URL.
+
+    Raises TutelageError where the port is taken.
+    """
+    import uvicorn
+
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as listening:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listening.bind((host, port))
+        except (OSError, OverflowError) as error:
+            raise TutelageError(f"{host}:{port} cannot be listened on: {error}. Choose another with --port.") from None
+        listening.listen()
+        if on_ready:
+            on_ready(f"http://{host}:{listening.getsockname()[1]}/v1")
+        server = uvicorn.Server(uvicorn.Config(front(upstream, view), log_level="warning", timeout_graceful_shutdown=1))
+        server.run(sockets=[listening])
+
+
+def front(upstream: str, view: StudentView) -> Starlette:
+    """The server as an ASGI application."""
+    base = upstream.rstrip("/").removesuffix("/v1")
+
+    @asynccontextmanager
+    async def connected(app: Starlette) -> AsyncIterator[None]:
+        async with httpx2.AsyncClient(timeout=None, trust_env=False) as client:
+            app.state.client = client
+            yield
+
+    async def handle(request: Request) -> Response:
+        body = await request.body()
+        if request.method == "POST" and request.url.path.endswith("/chat/completions"):
+            body = shown(body, view)
+        headers = {name: value for name, value in request.headers.items() if name not in OF_THE_CONNECTION}
+        path = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+        client: httpx2.AsyncClient = request.app.state.client
+        try:
+            asked = client.build_request(request.method, base + path, headers=headers, content=body)
+            answer = await client.send(asked, stream=True)
+        except httpx2.HTTPError as error:
+            return JSONResponse({"error": {"message": f"{upstream} cannot be reached: {error}"}}, 502)
+        kept = {name: value for name, value in answer.headers.items() if name not in OF_THE_CONNECTION}
+        return StreamingResponse(_all(answer), answer.status_code, kept)
+
+    return Starlette(routes=[Route("/{path:path}", handle, methods=METHODS)], lifespan=connected)
+
+
+def shown(body: bytes, view: StudentView) -> bytes:
+    """The body of a chat-completions request as the student is to see it; what is no such body stays as it is."""
+    try:
+        asked: dict[str, Any] = json.loads(body)
+        entries = [dict(entry) for entry in asked["messages"]]
+        messages = [Message.from_openai({**entry, "content": _text(entry.get("content"))}) for entry in entries]
+        tools = [
+            Tool(name=tool["function"]["name"], definition=json.dumps(tool, ensure_ascii=False))
+            for tool in asked.get("tools") or ()
+        ]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return body  # the engine says what is wrong with it
+    limit = view.serving.tool_result_characters
+    cut = [
+        message.model_copy(update={"content": truncate(message.content or "", limit)})
+        if message.role == "tool" and len(message.content or "") > limit + CUT_BY_US
+        else message
+        for message in messages
+    ]
+    for entry, before, after in zip(entries, messages, view.show(cut, tools), strict=True):
+        if after is not before:
+            entry["content"] = after.content
+        if not view.serving.send_reasoning:
+            entry.pop("reasoning_content", None)
+            entry.pop("reasoning", None)
+    return json.dumps({**view.extra, **asked, "messages": entries}, ensure_ascii=False).encode()
+
+
+CUT_BY_US = 100  # characters of truncate's notice, in a result that our own agent has cut before
+
+
+def _text(content: Any) -> str | None:
+    """Content as text; clients may send a list of text parts."""
+    if isinstance(content, list):
+        return "".join(part["text"] for part in content)
+    return content if content is None else str(content)
+
+
+async def _all(answer: httpx2.Response) -> AsyncIterator[bytes]:
+    try:
+        async for part in answer.aiter_raw():
+            yield part
+    finally:
+        await answer.aclose()
