@@ -3,6 +3,7 @@
 The stages, in order, each a command and a function; heavy libraries load when one is called:
 
     collect_traces    run the teacher on the tasks and record every trace   tutelage/collect
+    import_traces     take traces that another program recorded             tutelage/collect
     build_dataset     keep good traces, unroll them, render the rows        tutelage/dataset
     train_student     LoRA adapters, what rows share computed once          tutelage/train
     evaluate_student  before and after on held-out tasks                    tutelage/evaluate
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tutelage.collect.collect import collect as collect_traces
+    from tutelage.collect.importer import import_traces
     from tutelage.dataset import build as build_dataset
     from tutelage.errors import TutelageError
     from tutelage.evaluate import evaluate as evaluate_student
@@ -31,6 +33,7 @@ __version__ = "0.1.0"
 
 _WHERE = {
     "collect_traces": ("tutelage.collect", "collect"),
+    "import_traces": ("tutelage.collect", "import_traces"),
     "build_dataset": ("tutelage.dataset", "build"),
     "train_student": ("tutelage.train", "run_training"),
     "evaluate_student": ("tutelage.evaluate", "evaluate"),
@@ -60,6 +63,7 @@ __all__ = [
     "build_dataset",
     "collect_traces",
     "evaluate_student",
+    "import_traces",
     "make_project",
     "make_report",
     "push_dataset",
