@@ -190,6 +190,21 @@ def test_a_task_is_in_one_split_only(project: Project, store: TraceStore, record
     assert (len(train), len(validation)) == (summary.train.tasks, summary.validation.tasks) == (23, 2)
 
 
+def test_tasks_with_one_content_are_in_one_split(
+    project: Project, store: TraceStore, record: Record, tmp_path: Path
+) -> None:
+    """Also where only a chain of shared ids and contents links them."""
+    for number in range(30):
+        for id in (f"a{number}", f"b{number}"):
+            record(f"{id}", task=Task(id=id, turns=(f"  QUESTION {number}" if id[0] == "a" else f"question {number}",)))
+        record(f"c{number}", attempt=1, task=Task(id=f"b{number}", turns=(f"Reworded {number}",)))
+    build(project, store, tmp_path / "out")
+    splits = [
+        {int(row["task_id"][1:]) for row in read_rows(tmp_path / "out", split)} for split in ("train", "validation")
+    ]
+    assert [len(numbers) for numbers in splits] == [27, 3] and not splits[0] & splits[1]
+
+
 def test_the_same_store_gives_the_same_bytes(
     project: Project, store: TraceStore, record: Record, tmp_path: Path
 ) -> None:

@@ -121,6 +121,13 @@ def test_a_teacher_that_explains_nothing_changes_nothing(store: TraceStore, reco
     assert store.load(id).revision == 0
 
 
+def test_a_teacher_that_nobody_serves_is_one_sentence(store: TraceStore, record: Record, tmp_path: Path) -> None:
+    record("P-1", messages=without_reasoning("P-1"))
+    project = make_project(tmp_path, SETTINGS + '[teacher]\nurl = "http://127.0.0.1:9/v1"\nmodel = "m"\n')
+    with pytest.raises(TutelageError, match="cannot be reached"):
+        build(project, store, tmp_path / "out", reasoning="backfill")
+
+
 def test_a_way_that_there_is_not_is_named(project: Project, store: TraceStore, tmp_path: Path) -> None:
     with pytest.raises(TutelageError, match="keep, off, mask, backfill"):
         build(project, store, tmp_path / "out", reasoning="drop")

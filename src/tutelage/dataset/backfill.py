@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+from tutelage.agent.servers import first_cause
 from tutelage.dataset.rows import has_reasoning
 from tutelage.endpoint.client import ChatEndpoint, EndpointError, EndpointUnreachable
 from tutelage.endpoint.services import services_named_in, start_services
@@ -95,8 +96,8 @@ async def _backfill(
             async with asyncio.TaskGroup() as group:
                 for id in trace_ids:
                     group.create_task(one(endpoint, id))
-        except* EndpointUnreachable as errors:
-            raise errors.exceptions[0] from None
+        except BaseExceptionGroup as group:
+            raise first_cause(group) from None
     return written
 
 

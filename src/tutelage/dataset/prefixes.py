@@ -20,8 +20,8 @@ class PrefixCounter:
     removed at the end.
     """
 
-    def __init__(self, folder: Path, spill_at: int = SPILL_AT) -> None:
-        self._folder, self._spill_at = folder, spill_at
+    def __init__(self, folder: Path, spill_at: int = SPILL_AT, merge_at: int = MERGE_AT) -> None:
+        self._folder, self._spill_at, self._merge_at = folder, spill_at, merge_at
         self._files: list[Path] = []
         self._merged = np.empty(0, np.uint64)
         self._waiting: list[NDArray[np.uint64]] = []
@@ -42,7 +42,7 @@ class PrefixCounter:
         hashes = np.cumsum(_mix(ids ^ places), dtype=np.uint64)  # (length,) one for each prefix
         self._waiting.append(hashes)
         self._waiting_size += len(hashes)
-        if self._waiting_size > MERGE_AT:
+        if self._waiting_size > self._merge_at:
             self._merge()
         if len(self._merged) > self._spill_at:
             self._spill()
