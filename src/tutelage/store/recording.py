@@ -5,10 +5,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from pydantic import JsonValue
-from sqlalchemy import Connection, Engine, insert, update
+from sqlalchemy import Engine, insert, update
 from sqlalchemy.exc import IntegrityError
 
 from tutelage.store import schema
+from tutelage.store.history import append
+from tutelage.store.summaries import summarise
 from tutelage.trace import Message, Step, StopReason, now
 from tutelage.world import Reward
 
@@ -86,13 +88,6 @@ class Recording:
                     )
                 )
                 connection.execute(update(schema.traces).where(schema.traces.c.id == self.id).values(**values))
+                summarise(connection, self.id)
         except IntegrityError as error:
             raise AlreadyRecorded(self.id) from error
-
-
-def append(connection: Connection, trace_id: str, parent: int | None, message: Message) -> int:
-    """Store a message after `parent`; its id."""
-    body = message.model_dump_json(exclude_defaults=True)
-    result = connection.execute(insert(schema.messages).values(trace_id=trace_id, parent_id=parent, body=body))
-    assert result.inserted_primary_key is not None
-    return int(result.inserted_primary_key[0])
