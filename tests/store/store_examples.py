@@ -1,5 +1,7 @@
 """Small traces for the tests of the store and of what reads it."""
 
+from collections.abc import Sequence
+
 from tutelage.store import Recording, TraceStore
 from tutelage.trace import Message, Step, StopReason, Task, Tool, ToolCall, now
 from tutelage.world import Reward
@@ -22,10 +24,11 @@ def record_trace(
     error: bool = False,
     steps: int = 2,
     finish: bool = True,
+    tools: Sequence[Tool] = (TOOL,),
 ) -> Recording:
     """A trace of `steps` steps: calls of `tool`, then an answer."""
     asked = Task(id=task, turns=(f"What does lamp {task} cost?",), kind=kind)
-    recording = store.begin(run=run, task=asked, attempt=attempt, model="m", tools=[TOOL])
+    recording = store.begin(run=run, task=asked, attempt=attempt, model="m", tools=tools)
     recording.message(Message(role="system", content="You run a shop."))
     recording.message(Message(role="user", content=asked.turns[0]))
     for number in range(steps - 1):
