@@ -7,9 +7,11 @@ import shutil
 import threading
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import uvicorn
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 from store_examples import record_trace
 
@@ -171,3 +173,18 @@ def test_no_page_is_wider_than_the_window(page: Page, url: str, store: TraceStor
     for path in ("/", f"/trace/{ids[0]}", f"/trace/{ids[0]}?edit=2", "/overview", compare):
         page.goto(url + path)
         assert page.evaluate("document.documentElement.scrollWidth") <= width, path
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_page_keeps_to_wcag_2_2_aa(browser: Browser, url: str, store: TraceStore, scheme: Any) -> None:
+    ids = [record_trace(store, "lamp", attempt=n, kind=f"kind {n}", error=n > 5, reward=n / 9).id for n in range(10)]
+    store.revise(ids[0], store.load(ids[0]).messages[:-1], base=0, author="ada", note="cut")
+    store.judge(ids[0], 1, Verdict.APPROVED, reviewer="ada", comment="good")
+    page = browser.new_context(color_scheme=scheme, bypass_csp=True).new_page()  # axe is a foreign script
+    paths = ("", "?edit=2", "?insert=2", "?revision=0", "/json", "/diff", "/tokens/2")
+    compare = f"/compare?left={ids[0]}&right={ids[1]}"
+    for path in ("/?sort=worth&kind=kind+1", "/overview", "/runs", compare, *(f"/trace/{ids[0]}{p}" for p in paths)):
+        page.goto(url + path)
+        rules = {"runOnly": {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]}}
+        violations = Axe().run(page, options=rules).response["violations"]
+        assert [(fault["help"], fault["nodes"][0]["target"]) for fault in violations] == [], path

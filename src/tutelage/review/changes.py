@@ -2,12 +2,13 @@
 
 import json
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tutelage.errors import TutelageError
 from tutelage.trace import Message, ToolCall
 
 Messages = Sequence[Message]
+WIDTH = 90  # characters of a line of JSON
 
 
 class CallText(NamedTuple):
@@ -110,11 +111,23 @@ def keep_arguments(old: str, new: str) -> str:
 
 
 def pretty(text: str) -> str:
-    """JSON text laid out for reading and editing; other text as it is."""
+    """JSON text laid out for reading and editing: what fits in a line stands in one. Other text as it is."""
     try:
-        return json.dumps(json.loads(text), ensure_ascii=False, indent=2, allow_nan=False)
+        return _laid_out(json.loads(text), "")
     except (ValueError, RecursionError):
         return text
+
+
+def _laid_out(value: Any, indent: str) -> str:
+    line = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    if len(indent) + len(line) <= WIDTH or not isinstance(value, (dict, list)):
+        return line
+    inner = indent + "  "
+    if isinstance(value, list):
+        parts = [_laid_out(item, inner) for item in value]
+        return "[\n" + ",\n".join(inner + part for part in parts) + f"\n{indent}]"
+    parts = [f"{json.dumps(key, ensure_ascii=False)}: {_laid_out(item, inner)}" for key, item in value.items()]
+    return "{\n" + ",\n".join(inner + part for part in parts) + f"\n{indent}}}"
 
 
 def unix(text: str) -> str:

@@ -10,16 +10,14 @@ from tutelage.review.differences import edited
 from tutelage.trace import Message, Step, Tool, Trace
 
 LONG = 1_500  # characters; longer texts are folded
-SHOWN = 500  # characters of them that stand above the fold
-ONE_LINE = 90  # characters of arguments
+SHOWN, SHOWN_LINES = 600, 8  # characters and lines of them that stand above the fold
 CUT_OFF = "length"  # the finish reason of a message that the token limit ended
 
 
 @dataclass(frozen=True)
 class Call:
     name: str
-    shown: str  # arguments in one line where they are short, else laid out
-    arguments: str  # laid out, for editing
+    arguments: str  # laid out for reading and editing
     fault: str  # against the tool's schema; "" for none
 
 
@@ -53,7 +51,7 @@ class Block:
         """Some of a long content, up to a line's end where one is near."""
         text = self.content[:SHOWN]
         end = text.rfind("\n", SHOWN // 2)
-        return text[:end] if end > 0 else text
+        return "\n".join((text[:end] if end > 0 else text).splitlines()[:SHOWN_LINES])
 
     @property
     def headline(self) -> str:
@@ -107,10 +105,7 @@ def _as_said(message: Message) -> Message:
 
 
 def _call(tools: Sequence[Tool], name: str, arguments: str) -> Call:
-    laid_out = pretty(arguments)
-    short = " ".join(line.strip() for line in laid_out.splitlines())
-    shown = short if len(short) <= ONE_LINE and laid_out != arguments else laid_out
-    return Call(name, shown, laid_out, fault(tools, name, arguments))
+    return Call(name, pretty(arguments), fault(tools, name, arguments))
 
 
 def _laid_out(message: Message) -> tuple[str, bool]:

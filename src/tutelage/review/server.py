@@ -42,7 +42,7 @@ def run_review(
 
 
 def listen(port: int) -> socket.socket:
-    listening = socket.socket()
+    listening = socket.socket(proto=socket.IPPROTO_TCP)  # named, or asyncio leaves out TCP_NODELAY: 40 ms a page
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind((HOST, port))

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 # What a facet's values are called, where they do not speak for themselves.
 NAMES = {
-    "reward": {"full": "full", "partial": "partial", "zero": "none at all", "none": "not judged"},
+    "reward": {"full": "full", "partial": "partial", "zero": "zero", "none": "not judged"},
     "errors": {"with": "with tool errors", "without": "without"},
     "steps": {"0": "0", "1": "1", "2": "2–3", "4": "4–7", "8": "8–15", "16": "16 and more"},
 }

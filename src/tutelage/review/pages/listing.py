@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from tutelage.errors import TutelageError
-from tutelage.review.pages.common import TITLES, back, page, text, verdict
+from tutelage.review.pages.common import NAMES, TITLES, back, page, text, verdict
 from tutelage.review.query import PAGE, ListQuery
 from tutelage.store import Judgement, Selection, Sort
 
@@ -86,6 +86,8 @@ def undo(review: "Review", request: Request, form: FormData) -> Response:
 
 
 def _place(name: str, item: tuple[str, int]) -> tuple[int, str]:
-    """Lengths in their order, all else by how often it occurs."""
+    """Lengths and rewards in their order, all else by how often it occurs."""
     value, count = item
-    return (int(value), "") if name == "steps" else (-count, value)
+    if name == "steps":
+        return int(value), ""
+    return (list(NAMES[name]).index(value), "") if name == "reward" else (-count, value)
