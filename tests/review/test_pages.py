@@ -2,6 +2,7 @@
 
 import json
 import re
+import sqlite3
 from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
@@ -319,3 +320,12 @@ def test_a_step_that_makes_no_row_says_why(client: TestClient, store: TraceStore
 def test_the_pages_files_are_shipped() -> None:
     folder = Path(create_app.__code__.co_filename).parent
     assert {path.name for path in (folder / "static").iterdir()} == {"review.css", "review.js"}
+
+
+def test_a_store_that_fails_is_one_sentence(client: TestClient, store: TraceStore, project: Project) -> None:
+    id = record_trace(store).id
+    with sqlite3.connect(project.path("traces.db")) as connection:
+        connection.execute("DROP TABLE tags")
+    answer = client.get(f"/trace/{id}")
+    assert answer.status_code == 503
+    assert "The store failed: no such table: tags. Nothing was stored" in answer.text

@@ -12,6 +12,7 @@ from functools import partial
 from importlib import resources
 from typing import Any
 
+from sqlalchemy.exc import DBAPIError
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData, MutableHeaders
@@ -99,7 +100,7 @@ def create_app(project: Project, store: TraceStore, reviewer: str) -> Starlette:
             Mount("/static", StaticFiles(directory=str(static))),
         ],
         middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=HOSTS, www_redirect=False), Middleware(_Headers)],
-        exception_handlers={TutelageError: partial(_failed, review), HTTPException: partial(_failed, review)},
+        exception_handlers={kind: partial(_failed, review) for kind in (TutelageError, HTTPException, DBAPIError)},
     )
 
 
@@ -121,9 +122,13 @@ async def _post(review: Review, action: Post, request: Request) -> Response:
 async def _failed(review: Review, request: Request, error: Exception) -> Response:
     from tutelage.review.pages.common import page
 
-    status = error.status_code if isinstance(error, HTTPException) else 404 if request.method == "GET" else 422
-    detail = error.detail if isinstance(error, HTTPException) else str(error)
-    return page(review, "failed.html", status=status, title=detail, detail=detail)
+    if isinstance(error, DBAPIError):  # a lock, a full disk
+        status, detail = 503, f"The store failed: {error.orig}. Nothing was stored: go back and try again."
+    elif isinstance(error, HTTPException):
+        status, detail = error.status_code, error.detail
+    else:
+        status, detail = 404 if request.method == "GET" else 422, str(error)
+    return page(review, "failed.html", status=status, detail=detail)
 
 
 class _Headers:

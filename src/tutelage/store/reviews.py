@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
-from sqlalchemy import Connection, Engine, delete, insert, select, update
+from sqlalchemy import Connection, Engine, and_, bindparam, delete, func, insert, select, update
 
 from tutelage.store import schema
 from tutelage.store.names import join_names
@@ -67,20 +67,18 @@ class Reviews:
 
         Those that were judged again meanwhile keep their newer verdict.
         """
-        table = schema.verdicts
+        table, other = schema.verdicts, schema.verdicts.alias()
+        same = and_(other.c.trace_id == table.c.trace_id, other.c.revision == table.c.revision)
+        newest = select(func.max(other.c.id)).where(same).correlate(table).scalar_subquery()
+        earlier = select(other.c.verdict).where(same, other.c.id < table.c.id).order_by(other.c.id.desc()).limit(1)
+        before = earlier.correlate(table).scalar_subquery().label("before")
+        query = select(table.c.trace_id, table.c.revision, before)
+        query = query.where(table.c.created == moment, table.c.comment != UNDONE, table.c.id == newest)
         with self._engine.begin() as connection:
-            given = connection.execute(select(table).where(table.c.created == moment, table.c.comment != UNDONE)).all()
-            previous = []
-            for row in given:
-                history = connection.execute(
-                    select(table.c.id, table.c.verdict)
-                    .where(table.c.trace_id == row.trace_id, table.c.revision == row.revision)
-                    .order_by(table.c.id.desc())
-                    .limit(2)
-                ).all()
-                if history[0].id == row.id:
-                    before = Verdict(history[1].verdict) if len(history) > 1 else Verdict.UNDECIDED
-                    previous.append(Judgement(row.trace_id, row.revision, before))
+            previous = [
+                Judgement(row.trace_id, row.revision, Verdict(row.before or Verdict.UNDECIDED))
+                for row in connection.execute(query)
+            ]
             _record(connection, previous, reviewer, UNDONE, now().isoformat())
         return len(previous)
 
@@ -102,8 +100,6 @@ class Reviews:
 
     def verdicts_by_day(self) -> list[tuple[str, Verdict, int]]:
         """How many verdicts were given on each day (ISO, UTC)."""
-        from sqlalchemy import func
-
         table = schema.verdicts
         day = func.substr(table.c.created, 1, 10)
         query = select(day, table.c.verdict, func.count()).group_by(day, table.c.verdict).order_by(day)
@@ -186,12 +182,11 @@ def _record(connection: Connection, judgements: Sequence[Judgement], reviewer: s
     )
     table = schema.summaries
     change = connection.scalar(select(next_change()))
-    for judgement in judgements:
-        connection.execute(
-            update(table)
-            .where(table.c.trace_id == judgement.trace_id, table.c.revision == judgement.revision)
-            .values(verdict=judgement.verdict.value, changed=change)
-        )
+    latest = and_(table.c.trace_id == bindparam("of"), table.c.revision == bindparam("at"))
+    connection.execute(
+        update(table).where(latest).values(verdict=bindparam("given"), changed=change),
+        [{"of": j.trace_id, "at": j.revision, "given": j.verdict.value} for j in judgements],
+    )
 
 
 def _tags(connection: Connection, trace_id: str) -> list[str]:

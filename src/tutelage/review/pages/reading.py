@@ -121,7 +121,14 @@ def diff(review: "Review", request: Request) -> Response:
 
 def _around(review: "Review", query: ListQuery, id: str, at: int | None) -> dict[str, object]:
     """Where the trace stands in the list it was opened from, and the URLs of those before and after it."""
-    nothing: dict[str, object] = {"place": None, "total": 0, "why": "", "previous_url": "", "next_url": ""}
+    nothing: dict[str, object] = {
+        "place": None,
+        "listed": False,
+        "total": 0,
+        "why": "",
+        "previous_url": "",
+        "next_url": "",
+    }
     if at is None or at < 0:
         return nothing
     first = max(0, at - 1)
@@ -138,6 +145,7 @@ def _around(review: "Review", query: ListQuery, id: str, at: int | None) -> dict
 
     return {
         "place": first + place,
+        "listed": id in ids,
         "total": review.store.listing.counts(query.selection).total,
         "why": near[place].why if id in ids else "",
         "previous_url": url(place - 1) if place > 0 else "",

@@ -88,6 +88,33 @@ for (const form of all("[data-edit]")) {
 addEventListener("beforeunload", (event) => { if (changed) event.preventDefault(); });
 addEventListener("click", (event) => { for (const menu of all("details.menu[open]")) if (!menu.contains(event.target)) menu.open = false; });
 
+// --- The words that the list was searched for, marked in the trace.
+{
+  const asked = new URLSearchParams(location.search).get("q") || "";
+  const words = [...asked.matchAll(/"([^"]*)"|([^\s"]+)/g)].map((found) => (found[1] || found[2] || "").toLowerCase()).filter(Boolean);
+  const conversation = $(".conversation");
+  if (words.length && conversation && window.Highlight) {
+    const ranges = [];
+    const walker = document.createTreeWalker(conversation, NodeFilter.SHOW_TEXT);
+    for (let node; (node = walker.nextNode()) && ranges.length < 2000;) {
+      if (!node.parentElement.closest(".text, pre")) continue;
+      const text = node.data.toLowerCase();
+      for (const word of words)
+        for (let at = text.indexOf(word); at >= 0; at = text.indexOf(word, at + word.length)) {
+          const range = new Range();
+          range.setStart(node, at);
+          range.setEnd(node, at + word.length);
+          ranges.push(range);
+          const long = node.parentElement.closest("details.long");
+          if (long && !node.parentElement.closest("summary")) long.open = true;
+        }
+    }
+    CSS.highlights.set("found", new Highlight(...ranges));
+    const message = ranges[0]?.startContainer.parentElement.closest("[data-message]");
+    if (message && !location.hash) mark(things.indexOf(message));
+  }
+}
+
 // --- Keys.
 const help = $("#help");
 $("[data-help]").addEventListener("click", () => help.showModal());
