@@ -158,6 +158,20 @@ def test_the_second_saver_is_told_and_keeps_what_was_typed(client: TestClient, s
     assert store.load(id, 1).answer() == "Ada's sentence."
 
 
+def test_what_was_typed_follows_its_message_or_is_shown_where_that_is_gone(
+    client: TestClient, store: TraceStore
+) -> None:
+    id = record_trace(store, steps=3).id
+    post(client, f"/trace/{id}/change", do="delete", index="2", base="0")
+    fields = {"do": "rewrite", "base": "0", "reasoning": "Typed by Ben.", "content": ""}
+    moved = post(client, f"/trace/{id}/change", **fields, index="4").text
+    assert 'name="index" value="2"' in moved[moved.index("Typed by Ben.") :]
+    gone = post(client, f"/trace/{id}/change", **fields, index="2").text
+    assert "edited meanwhile" in gone
+    assert "What you typed as reasoning" in gone
+    assert "Typed by Ben." in gone
+
+
 def test_a_call_that_does_not_fit_its_tool_is_not_stored(client: TestClient, store: TraceStore) -> None:
     id = record_trace(store).id
     fields = {"do": "rewrite", "index": "2", "base": "0", "reasoning": "", "content": ""}

@@ -1,6 +1,5 @@
 """A trace as a page shows it: one block a message, with what a reader wants to know of it."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -33,7 +32,6 @@ class Block:
     tool: str  # of a tool result: the tool that answered
     content: str  # JSON is laid out
     reasoning: str
-    is_json: bool
     is_edited: bool
     is_stale: bool  # it was written after other messages than now stand before it
     is_cut_off: bool
@@ -75,7 +73,6 @@ def blocks(trace: Trace, original: Sequence[Message] | None = None) -> list[Bloc
         is_step = message.role == "assistant"
         number += is_step
         recorded = steps.get(index)
-        content, is_json = _laid_out(message)
         found.append(
             Block(
                 index=index,
@@ -84,9 +81,8 @@ def blocks(trace: Trace, original: Sequence[Message] | None = None) -> list[Bloc
                 recorded=recorded,
                 calls=tuple(_call(trace.tools, call.name, call.arguments) for call in message.tool_calls),
                 tool=tools.get(message.tool_call_id or "", "") if message.role == "tool" else "",
-                content=content,
+                content=_laid_out(message),
                 reasoning=(message.reasoning_content or "").strip(),
-                is_json=is_json,
                 is_edited=flags[index],
                 is_stale=is_step and not flags[index] and index >= unchanged,
                 is_cut_off=recorded is not None and recorded.finish_reason == CUT_OFF,
@@ -108,12 +104,7 @@ def _call(tools: Sequence[Tool], name: str, arguments: str) -> Call:
     return Call(name, pretty(arguments), fault(tools, name, arguments))
 
 
-def _laid_out(message: Message) -> tuple[str, bool]:
+def _laid_out(message: Message) -> str:
+    """A message's content, a tool's JSON easier to read."""
     text = message.content or ""
-    if message.role == "tool" and text.lstrip()[:1] in ("{", "["):
-        try:
-            json.loads(text)
-        except (ValueError, RecursionError):
-            return text, False
-        return pretty(text), True
-    return text, False
+    return pretty(text) if message.role == "tool" and text.lstrip()[:1] in ("{", "[") else text

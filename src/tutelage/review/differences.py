@@ -50,6 +50,15 @@ def edited(original: Sequence[Message], now: Sequence[Message]) -> list[bool]:
     return flags
 
 
+def moved(old: Sequence[Message], new: Sequence[Message], index: int) -> int | None:
+    """Where in `new` the message at `index` of `old` stands, or what was made of it; None where it is gone."""
+    for kind, a, b, c, d in _opcodes(old, new):
+        if a <= index < b and kind != "delete":
+            place = c + index - a
+            return place if place < d and new[place].role == old[index].role else None
+    return None
+
+
 def word_difference(old: str, new: str) -> list[Piece]:
     """Both texts as one: what both have, what only `new` has, what only `old` has."""
     words, others = _words(old), _words(new)

@@ -51,14 +51,19 @@ def value_name(facet: str, value: str) -> str:
     return NAMES.get(facet, {}).get(value, value.replace("_", " ") if facet == "stop" else value)
 
 
-def back(form: FormData, otherwise: str = "/", **more: str | int) -> Response:
-    """To where the form says it came from, which is a page of ours, with `more` parameters."""
-    target = text(form, "back") or otherwise
+def back(form: FormData, otherwise: str = "/", anchor: str = "", **more: str | int) -> Response:
+    """To where the form says it came from, which is a page of ours."""
+    target = text(form, "back")
     if not target.startswith("/") or target.startswith(("//", "/\\")):
         target = otherwise
+    return redirect(target, anchor, **more)
+
+
+def redirect(url: str, anchor: str = "", **more: str | int) -> Response:
+    """To a page of ours, with `more` parameters."""
     for name, value in more.items():
-        target += f"{'&' if '?' in target else '?'}{name}={quote(str(value), safe='')}"
-    return RedirectResponse(target, 303)
+        url += f"{'&' if '?' in url else '?'}{name}={quote(str(value), safe='')}"
+    return RedirectResponse(url + anchor, 303)
 
 
 def text(form: FormData, name: str) -> str:

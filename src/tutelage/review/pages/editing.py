@@ -11,6 +11,7 @@ from tutelage.errors import TutelageError
 from tutelage.review import changes
 from tutelage.review.arguments import check_changed_calls, fault
 from tutelage.review.changes import CallText
+from tutelage.review.differences import moved
 from tutelage.review.edit import check_messages, read_edited, to_editable
 from tutelage.review.pages.common import back, finished, number, page, text
 from tutelage.review.pages.reading import trace_page
@@ -75,9 +76,7 @@ def change(review: "Review", request: Request, form: FormData) -> Response:
         _save(review, found, before, messages, base, text(form, "note").strip() or note.format(index + 1))
     except TutelageError as error:
         return _again(review, request, found, form, error)
-    target = text(form, "back")
-    anchor = "" if do in ("delete", "cut") else f"#m{index}"
-    return back(FormData({"back": target}), f"/trace/{found.id}") if not anchor else _to(target, found, anchor)
+    return back(form, f"/trace/{found.id}", anchor="" if do in ("delete", "cut") else f"#m{index}")
 
 
 def as_json(review: "Review", request: Request) -> Response:
@@ -123,21 +122,18 @@ def _save(
 def _again(review: "Review", request: Request, found: Trace, form: FormData, error: TutelageError) -> Response:
     """The page with what was typed, so that nothing is lost."""
     draft = {key: [str(value) for value in form.getlist(key)] for key in form}
-    do, index = text(form, "do"), number(form, "index")
+    do, index, base = text(form, "do"), number(form, "index"), number(form, "base")
+    place: int | None = index
+    if isinstance(error, EditConflict):  # the message may stand elsewhere by now, or be gone
+        place = moved(review.store.load(found.id, base).messages, found.messages, index)
     return trace_page(
         review,
         request,
         found,
         problem=str(error),
         draft=draft,
-        edit=index if do in ("rewrite", "system") else None,
-        insert=index if do == "insert" else None,
-        conflict=error.latest if isinstance(error, EditConflict) else None,
+        edit=place if do == "rewrite" or (do == "system" and found.messages[0].role == "system") else None,
+        insert=place if do == "insert" else None,
+        changed_since=base if isinstance(error, EditConflict) else None,
         here=text(form, "back") or f"/trace/{found.id}",
     )
-
-
-def _to(target: str, found: Trace, anchor: str) -> Response:
-    response = back(FormData({"back": target}), f"/trace/{found.id}")
-    response.headers["location"] += anchor
-    return response

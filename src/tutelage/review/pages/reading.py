@@ -10,7 +10,7 @@ from tutelage.errors import TutelageError
 from tutelage.review.changes import pretty
 from tutelage.review.conversation import blocks
 from tutelage.review.differences import differences
-from tutelage.review.pages.common import back, finished, number, page, text, verdict
+from tutelage.review.pages.common import back, finished, number, page, redirect, text, verdict
 from tutelage.review.query import ListQuery
 from tutelage.review.tokens import token_row
 from tutelage.store import Judgement
@@ -55,6 +55,7 @@ def trace_page(review: "Review", request: Request, found: Trace, **more: object)
         "flash": parameters,
         "problem": "",
         "draft": {},
+        "changed_since": None,
         "base": latest,
         **_around(review, query, found.id, _number(parameters.get("at"))),
         **more,
@@ -79,7 +80,7 @@ def judge(review: "Review", request: Request, form: FormData) -> Response:
     moment = review.store.reviews.judge([Judgement(id, revision, given)], reviewer=review.reviewer, comment=comment)
     here = f"{request.url.path.removesuffix('/verdict')}{query.url(at=request.query_params.get('at', ''))}"
     target = str(around["next_url"]) if text(form, "verdict") and around["next_url"] else here
-    return back(FormData({"back": target}), judged=moment, count=1, as_=given.value)
+    return redirect(target, judged=moment, count=1, as_=given.value)
 
 
 def tag(review: "Review", request: Request, form: FormData) -> Response:
