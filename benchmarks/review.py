@@ -33,7 +33,7 @@ from tutelage.trace import Message, Step, StopReason, Task, now
 from tutelage.world import Reward
 
 TRACES, SHORT = 100_000, 5_000
-BATCH = 2_500  # traces a transaction
+BATCH = 1_000  # traces a transaction
 REQUESTS = 40  # of each kind of page
 KINDS = [f"kind {number}" for number in range(12)]
 TOOLS = [f"tool_{number}" for number in range(20)]

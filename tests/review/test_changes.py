@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tutelage.errors import TutelageError
@@ -61,6 +61,7 @@ def as_sent(text: str) -> str:
     return changes.unix(text).replace("\n", "\r\n")
 
 
+@settings(deadline=None)
 @given(conversations())
 def test_a_form_that_nobody_changed_changes_no_letter(messages: list[Message]) -> None:
     for index, message in enumerate(messages):
@@ -74,6 +75,7 @@ def test_a_form_that_nobody_changed_changes_no_letter(messages: list[Message]) -
         assert same == messages
 
 
+@settings(deadline=None)
 @given(conversations(), st.data())
 def test_every_change_leaves_a_conversation_that_can_be_stored(messages: list[Message], data: st.DataObject) -> None:
     before = list(messages)
@@ -98,6 +100,7 @@ def test_every_change_leaves_a_conversation_that_can_be_stored(messages: list[Me
     assert len(unchanged) == edited(before, messages).count(False)
 
 
+@settings(deadline=None)
 @given(TEXT, TEXT)
 def test_a_difference_holds_both_texts_to_the_letter(old: str, new: str) -> None:
     pieces = word_difference(old, new)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy.dialects import postgresql
 from store_examples import record_trace
@@ -100,6 +100,7 @@ def test_search_finds_what_an_edit_wrote_and_not_what_it_took_away(store: TraceS
     assert (tasks(store, text="twelve"), tasks(store, text="thirteen")) == ([], ["t1"])
 
 
+@settings(deadline=None, max_examples=50)
 @given(words=st.text(max_size=30))
 def test_whatever_a_person_types_is_no_syntax_error(words: str) -> None:
     with TraceStore("sqlite://") as store:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Engine, and_, case, func, or_, select
+from sqlalchemy import ColumnElement, Engine, and_, case, func, or_, select, tuple_
 
 from tutelage.store import schema
 from tutelage.store.facets import FACETS, FacetCounts
@@ -60,7 +60,7 @@ WHY = (
     "edited: awaits a verdict",
     "full reward in spite of tool errors or an early end",
     "partial reward",
-    "another attempt at this task got another reward",
+    "another attempt of this run got another reward",
     "calls a rare tool",
     "",
     "",
@@ -150,9 +150,9 @@ class Listing:
         row = summaries.c
         other = summaries.alias()
         disagreeing = (
-            select(other.c.task_id)
+            select(other.c.task_id, other.c.run)
             .where(other.c.reward.is_not(None))
-            .group_by(other.c.task_id)
+            .group_by(other.c.task_id, other.c.run)
             .having(func.min(other.c.reward) != func.max(other.c.reward))
         )
         lucky = and_(row.reward >= 1, or_(row.errors > 0, row.stop_reason != StopReason.ANSWER.value))
@@ -161,7 +161,7 @@ class Listing:
             (row.revision > 0, 0),
             (lucky, 1),
             (and_(row.reward > 0, row.reward < 1), 2),
-            (row.task_id.in_(disagreeing), 3),
+            (tuple_(row.task_id, row.run).in_(disagreeing), 3),
         ]
         if rare and counts.total >= ENOUGH_TO_BE_RARE:
             ranks.append((holds_any(row.tools, rare), 4))

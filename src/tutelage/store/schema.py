@@ -127,7 +127,7 @@ summaries = Table(
     Column("tags", Text, nullable=False),
     Column("changed", Integer, nullable=False),  # grows with each write, so that a reader asks only for what is new
     Index("summaries_started", "started"),
-    Index("summaries_task", "task_id", "reward"),
+    Index("summaries_task", "task_id", "run", "reward"),
     Index("summaries_changed", "changed"),
 )
 
