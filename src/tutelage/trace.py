@@ -183,5 +183,32 @@ def imported_from(metadata: dict[str, JsonValue]) -> dict[str, JsonValue] | None
     return found if isinstance(found, dict) else None
 
 
+def first_difference(left: Trace, right: Trace) -> int | None:
+    """Index of the first step whose calls or answer differ; reasoning may. None where none does."""
+    ours, theirs = _actions(left), _actions(right)
+    for number in range(max(len(ours), len(theirs))):
+        if ours[number : number + 1] != theirs[number : number + 1]:
+            return number
+    return None
+
+
+def _actions(trace: Trace) -> list[object]:
+    return [_action(message) for message in trace.messages if message.role == "assistant"]
+
+
+def _action(message: Message) -> object:
+    """What a step does: its calls, arguments read as JSON, or its answer."""
+    if message.tool_calls:
+        return [(call.name, _read(call.arguments)) for call in message.tool_calls]
+    return (message.content or "").strip()
+
+
+def _read(arguments: str) -> object:
+    try:
+        return json.loads(arguments)
+    except ValueError:
+        return arguments
+
+
 def now() -> datetime:
     return datetime.now(UTC)

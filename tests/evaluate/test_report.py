@@ -7,9 +7,9 @@ import pytest
 from rich.console import Console
 
 from tutelage.evaluate.report import gather, make_report, page_text
-from tutelage.evaluate.side_by_side import first_difference
 from tutelage.project import Project, Settings
 from tutelage.store import TraceStore
+from tutelage.trace import first_difference
 
 
 class Tags(HTMLParser):

@@ -1,6 +1,8 @@
 """What the commands share."""
 
+import getpass
 import json
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -62,6 +64,14 @@ def console() -> "Console":
     from rich.console import Console
 
     return Console(stderr=True)
+
+
+def reviewer() -> str:
+    """Whose name verdicts and edits carry."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container whose user has no name
+        return f"uid {os.getuid()}"
 
 
 @contextmanager

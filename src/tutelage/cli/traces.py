@@ -1,6 +1,5 @@
 """`tutelage traces`: list, show, approve, reject, edit."""
 
-import getpass
 import json
 import os
 import shlex
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tutelage.cli.common import HERE, JsonOption, ProjectOption, console, open_project, open_store, output
+from tutelage.cli.common import HERE, JsonOption, ProjectOption, console, open_project, open_store, output, reviewer
 from tutelage.errors import TutelageError
 from tutelage.review import read_edited, to_editable
 
@@ -107,7 +106,7 @@ def edit(
             if fault:
                 raise TutelageError(fault)
             messages = read_edited(edited)
-            number = store.revise(found.id, messages, base=found.revision, author=_reviewer(), note=note)
+            number = store.revise(found.id, messages, base=found.revision, author=reviewer(), note=note)
         except TutelageError as error:
             kept = _keep(edited, found)
             raise TutelageError(f"{error} Nothing was stored; your text is kept in {kept}.") from None
@@ -120,7 +119,7 @@ def edit(
 def _judge(trace: str, project: Path, verdict: str, comment: str) -> None:
     with open_store(open_project(project)) as store:
         found = _finished(store, trace)
-        store.judge(found.id, found.revision, _verdict(verdict), reviewer=_reviewer(), comment=comment)
+        store.judge(found.id, found.revision, _verdict(verdict), reviewer=reviewer(), comment=comment)
     print(f"{found.id} revision {found.revision}: {verdict}")
 
 
@@ -133,13 +132,6 @@ def _finished(store: "TraceStore", trace: str) -> "Trace":
             "Only finished traces are judged and edited."
         )
     return found
-
-
-def _reviewer() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container whose user has no name
-        return f"uid {os.getuid()}"
 
 
 def _verdict(name: str) -> "Verdict":

@@ -1,12 +1,11 @@
 """Two rollouts of one task, step by step, and the step at which they part."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tutelage.evaluate.evaluation import Evaluation, Outcome
 from tutelage.store import TraceStore
-from tutelage.trace import Message, Trace
+from tutelage.trace import Trace, first_difference
 
 LONGEST = 700  # characters of one text that the page shows
 
@@ -75,15 +74,6 @@ def pair_up(what: str, left: Trace, right: Trace, names: tuple[str, str], outcom
     return Example(what, left.task.id, left.task.kind, left.task.turns[0], step, (sides[0], sides[1]))
 
 
-def first_difference(left: Trace, right: Trace) -> int | None:
-    """Index of the first step whose calls or answer differ; reasoning may. None where none does."""
-    ours, theirs = _actions(left), _actions(right)
-    for number in range(max(len(ours), len(theirs))):
-        if ours[number : number + 1] != theirs[number : number + 1]:
-            return number
-    return None
-
-
 def _one_a_kind(pairs: Sequence[tuple[Outcome, Outcome]]) -> list[tuple[Outcome, Outcome]]:
     """The same pairs, with the first of each kind in front."""
     seen: set[str] = set()
@@ -93,24 +83,6 @@ def _one_a_kind(pairs: Sequence[tuple[Outcome, Outcome]]) -> list[tuple[Outcome,
         (rest if pair[0].kind in seen else front).append(pair)
         seen.add(pair[0].kind)
     return front + rest
-
-
-def _actions(trace: Trace) -> list[object]:
-    return [_action(message) for message in trace.messages if message.role == "assistant"]
-
-
-def _action(message: Message) -> object:
-    """What a step does: its calls, arguments read as JSON, or its answer."""
-    if message.tool_calls:
-        return [(call.name, _read(call.arguments)) for call in message.tool_calls]
-    return (message.content or "").strip()
-
-
-def _read(arguments: str) -> object:
-    try:
-        return json.loads(arguments)
-    except ValueError:
-        return arguments
 
 
 def _entries(trace: Trace, parting: int | None) -> tuple[Entry, ...]:

@@ -41,7 +41,7 @@ def read_edited(text: str) -> list[Message]:
         except (AttributeError, KeyError, TypeError) as error:
             raise TutelageError(f"Message {number} is no chat message: {error!r}.") from None
         messages.append(message.model_copy(update={"is_error": bool(entry.get("is_error", False))}))
-    _check_calls(messages)
+    check_messages(messages)
     return messages
 
 
@@ -54,8 +54,8 @@ def _check_keys(entry: dict[str, Any], number: int) -> None:
             raise TutelageError(f'Message {number}: unknown key "{key}". Known there: {", ".join(sorted(known))}.')
 
 
-def _check_calls(messages: list[Message]) -> None:
-    """Every call's arguments are a JSON object; every result answers a call before it."""
+def check_messages(messages: Sequence[Message]) -> None:
+    """Raises TutelageError unless every call's arguments are a JSON object and every result answers a call before."""
     open_calls: set[str] = set()
     for number, message in enumerate(messages, 1):
         for call in message.tool_calls:

@@ -1,6 +1,21 @@
 """Where traces are kept: SQLite by default, any database of SQLAlchemy's by URL. Nothing recorded is ever lost."""
 
+from tutelage.store.listing import Selection, Sort
 from tutelage.store.recording import AlreadyRecorded, Recording
-from tutelage.store.store import TraceStore, TraceSummary
+from tutelage.store.reviews import Judgement, Preference, Revision, VerdictRecord
+from tutelage.store.store import EditConflict, TraceStore
+from tutelage.store.summaries import TraceSummary
 
-__all__ = ["AlreadyRecorded", "Recording", "TraceStore", "TraceSummary"]
+__all__ = [
+    "AlreadyRecorded",
+    "EditConflict",
+    "Judgement",
+    "Preference",
+    "Recording",
+    "Revision",
+    "Selection",
+    "Sort",
+    "TraceStore",
+    "TraceSummary",
+    "VerdictRecord",
+]

@@ -5,10 +5,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from pydantic import JsonValue
-from sqlalchemy import Connection, Engine, insert, update
+from sqlalchemy import Engine, insert, update
 from sqlalchemy.exc import IntegrityError
 
 from tutelage.store import schema
+from tutelage.store.history import append, first_revision, step_values
+from tutelage.store.summaries import summarise
 from tutelage.trace import Message, Step, StopReason, now
 from tutelage.world import Reward
 
@@ -67,32 +69,6 @@ class Recording:
                 first = first_revision(self.id, self._last, values["finished"], "as recorded")
                 connection.execute(insert(schema.revisions).values(first))
                 connection.execute(update(schema.traces).where(schema.traces.c.id == self.id).values(**values))
+                summarise(connection, self.id)
         except IntegrityError as error:
             raise AlreadyRecorded(self.id) from error
-
-
-def append(connection: Connection, trace_id: str, parent: int | None, message: Message) -> int:
-    """Store a message after `parent`; its id."""
-    body = message.model_dump_json(exclude_defaults=True)
-    result = connection.execute(insert(schema.messages).values(trace_id=trace_id, parent_id=parent, body=body))
-    assert result.inserted_primary_key is not None
-    return int(result.inserted_primary_key[0])
-
-
-def step_values(trace_id: str, step: Step, seen: int | None, given: int) -> dict[str, Any]:
-    """A row of the table of steps: the call saw the message `seen` as its last one and gave the message `given`."""
-    return {
-        "message_id": given,
-        "trace_id": trace_id,
-        "seen_id": seen,
-        "started": step.started.isoformat(),
-        "seconds": step.seconds,
-        "prompt_tokens": step.prompt_tokens,
-        "completion_tokens": step.completion_tokens,
-        "finish_reason": step.finish_reason,
-    }
-
-
-def first_revision(trace_id: str, head: int | None, created: str, note: str) -> dict[str, Any]:
-    """A row of the table of revisions: the original, whose last message is `head`."""
-    return {"trace_id": trace_id, "number": 0, "head_id": head, "author": "", "note": note, "created": created}

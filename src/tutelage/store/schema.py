@@ -5,6 +5,7 @@ points at the last message that it saw. JSON is kept as text, as it arrived.
 """
 
 from sqlalchemy import (
+    DDL,
     Column,
     Float,
     ForeignKey,
@@ -14,6 +15,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    event,
     text,
 )
 
@@ -100,4 +102,64 @@ verdicts = Table(
     Column("reviewer", String, nullable=False),
     Column("comment", Text, nullable=False),
     Column("created", String, nullable=False),
+)
+
+# One narrow row a trace, which lists are filtered, sorted and counted by; kept by summaries.py with every write and
+# made anew from the other tables where it is missing.
+summaries = Table(
+    "summaries",
+    metadata,
+    Column("number", Integer, primary_key=True),
+    Column("trace_id", ForeignKey("traces.id"), nullable=False, unique=True),
+    Column("run", String, nullable=False),
+    Column("task_id", String, nullable=False),
+    Column("kind", String, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("model", String, nullable=False),
+    Column("started", String, nullable=False),
+    Column("stop_reason", String),  # NULL: not finished; then steps, errors and tools are not counted yet
+    Column("reward", Float),
+    Column("revision", Integer, nullable=False),  # the latest, which all below speak of
+    Column("verdict", String, nullable=False),
+    Column("steps", Integer, nullable=False),  # assistant messages
+    Column("errors", Integer, nullable=False),  # tool results that are errors
+    Column("tools", Text, nullable=False),  # names of tools called, as names.py writes them
+    Column("tags", Text, nullable=False),
+    Column("changed", Integer, nullable=False),  # grows with each write, so that a reader asks only for what is new
+    Index("summaries_started", "started"),
+    Index("summaries_task", "task_id", "run", "reward"),
+    Index("summaries_changed", "changed"),
+)
+
+tags = Table(
+    "tags",
+    metadata,
+    Column("trace_id", ForeignKey("traces.id"), primary_key=True),
+    Column("tag", String, primary_key=True),
+    Column("reviewer", String, nullable=False),
+    Column("created", String, nullable=False),
+)
+
+# Two traces of one task, the better one chosen: what DPO learns from.
+preferences = Table(
+    "preferences",
+    metadata,
+    Column("id", Integer, primary_key=True),  # the newest one of a pair counts
+    Column("task_id", String, nullable=False, index=True),
+    Column("chosen_id", ForeignKey("traces.id"), nullable=False),
+    Column("chosen_revision", Integer, nullable=False),
+    Column("rejected_id", ForeignKey("traces.id"), nullable=False),
+    Column("rejected_revision", Integer, nullable=False),
+    Column("reviewer", String, nullable=False),
+    Column("comment", Text, nullable=False),
+    Column("created", String, nullable=False),
+)
+
+# The text of each revision for full-text search, without a copy of it (SQLite only; see search.py).
+event.listen(
+    metadata,
+    "after_create",
+    DDL(  # type: ignore[no-untyped-call]
+        "CREATE VIRTUAL TABLE IF NOT EXISTS trace_text USING fts5(text, content='')"
+    ).execute_if(dialect="sqlite"),
 )

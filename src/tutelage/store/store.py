@@ -4,38 +4,42 @@ import hashlib
 import json
 import re
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
-from itertools import pairwise
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 from pydantic import JsonValue
-from sqlalchemy import Connection, Row, create_engine, event, func, insert, select
+from sqlalchemy import Connection, Row, create_engine, event, insert, select
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, NoSuchModuleError
 
 from tutelage.errors import TutelageError
 from tutelage.store import schema
-from tutelage.store.recording import AlreadyRecorded, Recording, append, first_revision, step_values
+from tutelage.store.history import append, chain, first_revision, step_values
+from tutelage.store.listing import Listing
+from tutelage.store.recording import AlreadyRecorded, Recording
+from tutelage.store.reviews import Judgement, Reviews
+from tutelage.store.summaries import (
+    TraceSummary,
+    add_missing_summaries,
+    add_summary,
+    current_verdict,
+    selected,
+    summarise,
+    summary,
+)
 from tutelage.trace import Message, Step, StopReason, Task, Tool, Trace, Verdict, now
 
 
-class TraceSummary(NamedTuple):
-    """What a list shows of a trace."""
+class EditConflict(TutelageError):
+    """Somebody else's revision came first."""
 
-    id: str
-    run: str
-    task_id: str
-    kind: str
-    attempt: int
-    model: str
-    timestamp: datetime
-    finished: bool
-    stop_reason: StopReason | None
-    reward: float | None
-    revision: int
-    verdict: Verdict
-    steps: int
+    def __init__(self, trace_id: str, base: int, latest: int) -> None:
+        super().__init__(
+            f'Trace "{trace_id}" was edited meanwhile: revision {latest} came after {base}, which you changed. '
+            "Look at it, then make your change there."
+        )
+        self.latest = latest
 
 
 class TraceStore:
@@ -51,6 +55,9 @@ class TraceStore:
             if self._engine.dialect.name == "sqlite":
                 event.listen(self._engine, "connect", _configure_sqlite)
             schema.metadata.create_all(self._engine)
+            add_missing_summaries(self._engine)
+            self.listing = Listing(self._engine)
+            self.reviews = Reviews(self._engine)
         except (ArgumentError, NoSuchModuleError, ImportError) as error:
             raise TutelageError(f'The store "{_shown(url)}" cannot be used: {_shown(str(error))}.') from None
         except DBAPIError as error:
@@ -94,6 +101,7 @@ class TraceStore:
                     metadata=json.dumps(metadata or {}, ensure_ascii=False),
                 )
             )
+            add_summary(connection, id)
         return Recording(self._engine, id)
 
     def add(self, traces: Sequence[Trace]) -> None:
@@ -145,35 +153,18 @@ class TraceStore:
         limit: int | None = None,
     ) -> list[TraceSummary]:
         """Traces at their latest revision, unfinished ones too, in order of (run, task id, attempt)."""
-        table = schema.traces
-        conditions = [
-            column == value
-            for column, value in ((table.c.run, run), (table.c.task_id, task_id), (table.c.stop_reason, stop_reason))
-            if value is not None
-        ]
+        table = schema.summaries
+        wanted = ((table.c.run, run), (table.c.task_id, task_id), (table.c.stop_reason, stop_reason))
+        conditions = [column == value for column, value in (*wanted, (table.c.verdict, verdict)) if value is not None]
+        query = selected().where(*conditions).order_by(table.c.run, table.c.task_id, table.c.attempt, table.c.number)
         with self._engine.connect() as connection:
-            revisions = _latest_revisions(connection)
-            verdicts = _verdicts(connection)
-            counts: dict[str, int] = {
-                row[0]: row[1]
-                for row in connection.execute(
-                    select(schema.steps.c.trace_id, func.count()).group_by(schema.steps.c.trace_id)
-                )
-            }
-            query = select(table).where(*conditions).order_by(table.c.run, table.c.task_id, table.c.attempt)
-            found = []
-            for row in connection.execute(query):
-                revision = revisions.get(row.id, 0)
-                summary = _summary(row, revision, verdicts.get((row.id, revision)), counts.get(row.id, 0))
-                if verdict is None or summary.verdict == verdict:
-                    found.append(summary)
-            return found[:limit]
+            return [summary(row) for row in connection.execute(query.limit(limit))]
 
     def traces(self, *, run: str | None = None) -> Iterator[Trace]:
         """Finished traces at their latest revision, in order of (run, task id, attempt)."""
-        for summary in self.summaries(run=run):
-            if summary.finished:
-                yield self.load(summary.id)
+        for found in self.summaries(run=run):
+            if found.finished:
+                yield self.load(found.id)
 
     def find(self, prefix: str) -> str:
         """The one trace whose id starts with `prefix`. Raises TutelageError where there is none or more."""
@@ -194,12 +185,12 @@ class TraceStore:
             tools = connection.scalars(
                 select(schema.toolsets.c.body).where(schema.toolsets.c.id == row.toolset_id)
             ).one()
-            chain, number = _chain(connection, trace_id, revision)
+            rows, number = chain(connection, trace_id, revision)
             recorded = {
                 step.message_id: step
                 for step in connection.execute(select(schema.steps).where(schema.steps.c.trace_id == trace_id))
             }
-            verdict = _verdicts(connection, trace_id).get((trace_id, number))
+            verdict = current_verdict(connection, trace_id, number)
         return Trace(
             id=row.id,
             task=Task.model_validate_json(row.task),
@@ -207,67 +198,63 @@ class TraceStore:
             attempt=row.attempt,
             model=row.model,
             timestamp=datetime.fromisoformat(row.started),
-            messages=tuple(Message.model_validate_json(message.body) for message in chain),
+            messages=tuple(Message.model_validate_json(message.body) for message in rows),
             tools=tuple(Tool.model_validate(tool) for tool in json.loads(tools)),
             steps=tuple(
                 _step(recorded[message.id], seen)
-                for seen, message in enumerate(chain)
-                if message.id in recorded and (seen == 0 or recorded[message.id].seen_id == chain[seen - 1].id)
+                for seen, message in enumerate(rows)
+                if message.id in recorded and (seen == 0 or recorded[message.id].seen_id == rows[seen - 1].id)
             ),
             stop_reason=StopReason(row.stop_reason) if row.stop_reason else None,
             reward=row.reward,
             reward_reason=row.reward_reason,
             reward_category=row.reward_category,
             revision=number,
-            verdict=verdict or Verdict.UNDECIDED,
+            verdict=verdict,
             metadata=json.loads(row.metadata),
         )
 
     def revise(self, trace_id: str, messages: Sequence[Message], *, base: int, author: str, note: str) -> int:
-        """Store an edited history as a new revision; the unchanged beginning is shared. The revision's number."""
+        """Store an edited history as a new revision; the unchanged beginning is shared. The revision's number.
+
+        `base` is the latest revision, which was edited. Raises EditConflict where it is not the latest any more.
+        """
         if not messages:
             raise TutelageError("A trace needs at least one message.")
-        with self._engine.begin() as connection:
-            chain, _ = _chain(connection, trace_id, base)
-            shared = 0
-            for old, new in zip(chain, messages, strict=False):
-                if Message.model_validate_json(old.body) != new:
-                    break
-                shared += 1
-            head = chain[shared - 1].id if shared else None
-            for message in messages[shared:]:
-                head = append(connection, trace_id, head, message)
-            latest = connection.scalar(
-                select(func.max(schema.revisions.c.number)).where(schema.revisions.c.trace_id == trace_id)
-            )
-            number = int(latest or 0) + 1
-            connection.execute(
-                insert(schema.revisions).values(
-                    trace_id=trace_id,
-                    number=number,
-                    base=base,
-                    head_id=head,
-                    author=author,
-                    note=note,
-                    created=now().isoformat(),
+        try:
+            with self._engine.begin() as connection:
+                rows, latest = chain(connection, trace_id, None)
+                if base != latest:
+                    raise EditConflict(trace_id, base, latest)
+                shared = 0
+                for old, new in zip(rows, messages, strict=False):
+                    if Message.model_validate_json(old.body) != new:
+                        break
+                    shared += 1
+                head = rows[shared - 1].id if shared else None
+                for message in messages[shared:]:
+                    head = append(connection, trace_id, head, message)
+                connection.execute(
+                    insert(schema.revisions).values(
+                        trace_id=trace_id,
+                        number=base + 1,
+                        base=base,
+                        head_id=head,
+                        author=author,
+                        note=note,
+                        created=now().isoformat(),
+                    )
                 )
-            )
-        return number
+                summarise(connection, trace_id)
+        except IntegrityError:  # two saved in the same moment
+            raise EditConflict(trace_id, base, base + 1) from None
+        return base + 1
 
     def judge(self, trace_id: str, revision: int, verdict: Verdict, *, reviewer: str, comment: str = "") -> None:
         """Record a verdict on one revision; earlier verdicts stay readable."""
-        with self._engine.begin() as connection:
-            _chain(connection, trace_id, revision)
-            connection.execute(
-                insert(schema.verdicts).values(
-                    trace_id=trace_id,
-                    revision=revision,
-                    verdict=verdict.value,
-                    reviewer=reviewer,
-                    comment=comment,
-                    created=now().isoformat(),
-                )
-            )
+        with self._engine.connect() as connection:
+            chain(connection, trace_id, revision)
+        self.reviews.judge([Judgement(trace_id, revision, verdict)], reviewer=reviewer, comment=comment)
 
 
 def _shown(url: str) -> str:
@@ -310,6 +297,8 @@ def _add(connection: Connection, trace: Trace) -> None:
         if index in calls:
             connection.execute(insert(schema.steps).values(step_values(trace.id, calls[index], seen, head)))
     connection.execute(insert(schema.revisions).values(first_revision(trace.id, head, finished, "as imported")))
+    add_summary(connection, trace.id)
+    summarise(connection, trace.id)
 
 
 def _store_tools(connection: Connection, tools: Sequence[Tool]) -> str:
@@ -321,62 +310,6 @@ def _store_tools(connection: Connection, tools: Sequence[Tool]) -> str:
         prefix = "OR IGNORE" if connection.dialect.name == "sqlite" else ""
         connection.execute(insert(table).prefix_with(prefix).values(id=id, body=body))
     return id
-
-
-def _chain(connection: Connection, trace_id: str, revision: int | None) -> tuple[list[Row[Any]], int]:
-    """A revision's messages, first to last, and its number; of an unfinished trace, what is there so far."""
-    table = schema.revisions
-    query = select(table).where(table.c.trace_id == trace_id).order_by(table.c.number.desc())
-    if revision is not None:
-        query = query.where(table.c.number == revision)
-    found = connection.execute(query.limit(1)).one_or_none()
-    if found is None and revision:
-        raise TutelageError(f'Trace "{trace_id}" has no revision {revision}.')
-    stored = connection.execute(
-        select(schema.messages).where(schema.messages.c.trace_id == trace_id).order_by(schema.messages.c.id)
-    ).all()
-    by_id: Mapping[int, Row[Any]] = {message.id: message for message in stored}
-    head = found.head_id if found else (stored[-1].id if stored else None)
-    chain = []
-    while head is not None:
-        chain.append(by_id[head])
-        head = by_id[head].parent_id
-    chain.reverse()
-    assert all(later.parent_id == earlier.id for earlier, later in pairwise(chain))
-    return chain, found.number if found else 0
-
-
-def _latest_revisions(connection: Connection) -> dict[str, int]:
-    table = schema.revisions
-    query = select(table.c.trace_id, func.max(table.c.number)).group_by(table.c.trace_id)
-    return {row[0]: row[1] for row in connection.execute(query)}
-
-
-def _verdicts(connection: Connection, trace_id: str | None = None) -> dict[tuple[str, int], Verdict]:
-    """The newest verdict of each (trace id, revision)."""
-    table = schema.verdicts
-    query = select(table).order_by(table.c.id)
-    if trace_id is not None:
-        query = query.where(table.c.trace_id == trace_id)
-    return {(row.trace_id, row.revision): Verdict(row.verdict) for row in connection.execute(query)}
-
-
-def _summary(row: Row[Any], revision: int, verdict: Verdict | None, steps: int) -> TraceSummary:
-    return TraceSummary(
-        id=row.id,
-        run=row.run,
-        task_id=row.task_id,
-        kind=row.kind,
-        attempt=row.attempt,
-        model=row.model,
-        timestamp=datetime.fromisoformat(row.started),
-        finished=row.finished is not None,
-        stop_reason=StopReason(row.stop_reason) if row.stop_reason else None,
-        reward=row.reward,
-        revision=revision,
-        verdict=verdict or Verdict.UNDECIDED,
-        steps=steps,
-    )
 
 
 def _step(row: Row[Any], seen: int) -> Step:

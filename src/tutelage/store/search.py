@@ -1,0 +1,58 @@
+"""Full-text search over messages and reasoning.
+
+SQLite has an index of words (FTS5), one document a revision; it is written when a trace is finished or edited, so
+that recording a step costs nothing more. Other databases look through the messages with LIKE.
+"""
+
+import re
+from collections.abc import Sequence
+
+from sqlalchemy import ColumnElement, Connection, and_, column, exists, literal_column, select, table, text, true
+
+from tutelage.store import schema
+from tutelage.trace import Message
+
+REVISION = 2**40  # the document of a summary's revision is number + revision * REVISION
+MATCHING = table("trace_text", column("rowid"), column("trace_text"))
+
+
+def add_document(connection: Connection, number: int, revision: int, messages: Sequence[Message]) -> None:
+    """Make a revision's text findable; once a revision."""
+    if connection.dialect.name != "sqlite":
+        return
+    values = {"id": number + revision * REVISION, "text": searchable_text(messages)}
+    connection.execute(text("INSERT INTO trace_text (rowid, text) VALUES (:id, :text)"), values)
+
+
+def searchable_text(messages: Sequence[Message]) -> str:
+    """Contents, reasoning and calls; not the system prompt, which all traces of a run share."""
+    parts: list[str] = []
+    for message in messages:
+        if message.role == "system":
+            continue
+        parts += [message.reasoning_content or "", message.content or ""]
+        parts += [f"{call.name} {call.arguments}" for call in message.tool_calls]
+    return "\n".join(part for part in parts if part)
+
+
+def matches(dialect: str, words: str) -> ColumnElement[bool]:
+    """Whether a summary's trace holds all of `words`, in any order; "several words" in quotes stand together."""
+    if dialect == "sqlite":
+        document = schema.summaries.c.number + schema.summaries.c.revision * literal_column(str(REVISION))
+        return document.in_(select(MATCHING.c.rowid).where(MATCHING.c.trace_text.op("MATCH")(_expression(words))))
+    conditions: list[ColumnElement[bool]] = []
+    for phrase in phrases(words):
+        body = schema.messages.c.body.icontains(phrase, autoescape=True)
+        conditions.append(exists().where(schema.messages.c.trace_id == schema.summaries.c.trace_id, body))
+    return and_(true(), *conditions)
+
+
+def phrases(words: str) -> list[str]:
+    """Quoted phrases and single words of what a person typed."""
+    found = [quoted or single for quoted, single in re.findall(r'"([^"]*)"|([^\s"]+)', words.replace("\0", " "))]
+    return [phrase.strip() for phrase in found if phrase.strip()]
+
+
+def _expression(words: str) -> str:
+    """For FTS5, whose own syntax nobody should have to know: each phrase quoted, its last word may go on."""
+    return " ".join(f'"{phrase}"*' for phrase in phrases(words)) or '""'
