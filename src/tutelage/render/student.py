@@ -23,8 +23,11 @@ CONTROL, USER_DEFINED = 3, 4  # GGUF's tokenizer.ggml.token_type
 class Tokenizer:
     """Text to token ids as the serving engine does it: special tokens parsed, no BOS or EOS added."""
 
-    def __init__(self, inner: "tokenizers.Tokenizer") -> None:
+    def __init__(self, inner: "tokenizers.Tokenizer", bos: str = "", eos: str = "") -> None:
+        """`bos` and `eos` are the texts of the tokens that begin and end a text, which templates may write."""
         self.inner = inner
+        self.bos = bos
+        self.eos = eos
 
     def encode(self, text: str) -> list[int]:
         """Token ids of `text`; equal to llama.cpp's /tokenize with add_special false and parse_special true."""
@@ -102,7 +105,8 @@ def student_tokenizer(student: Student, folder: Path) -> Tokenizer:
     path = folder / student.model
     if path.exists() or student.model.endswith(".gguf"):
         return load_tokenizer(path)
-    return Tokenizer(_auto_tokenizer(student.model, folder).backend_tokenizer)
+    auto = _auto_tokenizer(student.model, folder)
+    return Tokenizer(auto.backend_tokenizer, auto.bos_token or "", auto.eos_token or "")
 
 
 @lru_cache(maxsize=4)
@@ -114,23 +118,20 @@ def load_tokenizer(path: Path) -> Tokenizer:
         file = path / "tokenizer.json"
         if not file.is_file():
             raise TutelageError(f"{path} holds no tokenizer.json. Save the student with its fast tokenizer there.")
-        return Tokenizer(tokenizers.Tokenizer.from_file(str(file)))
+        return Tokenizer(tokenizers.Tokenizer.from_file(str(file)), *_ends(path / "tokenizer_config.json"))
     if not path.is_file():
         raise TutelageError(f"The student {path} was not found. Name a GGUF file or a model folder.")
-    return Tokenizer(_from_gguf(read_header(path), path))
+    header = read_header(path)
+    special = _special(header, path)
+    return Tokenizer(_from_gguf(header, path), special.get("bos_token", ""), special.get("eos_token", ""))
 
 
 def save_tokenizer(gguf: Path, folder: Path, template: str) -> None:
     """Write the GGUF's tokenizer and `template` as the files that AutoTokenizer.from_pretrained(folder) reads."""
     header = read_header(gguf)
-    tokens = _strings(header, "tokenizer.ggml.tokens", gguf)
     folder.mkdir(parents=True, exist_ok=True)
     load_tokenizer(gguf).inner.save(str(folder / "tokenizer.json"))
-    special = {}
-    for name, key in (("bos_token", "bos"), ("eos_token", "eos"), ("unk_token", "unknown"), ("pad_token", "padding")):
-        id = header.get(f"tokenizer.ggml.{key}_token_id")
-        if isinstance(id, int):
-            special[name] = tokens[id]
+    special = _special(header, gguf)
     config = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "clean_up_tokenization_spaces": False,
@@ -141,6 +142,22 @@ def save_tokenizer(gguf: Path, folder: Path, template: str) -> None:
     _write_json(folder / "tokenizer_config.json", config)
     _write_json(folder / "special_tokens_map.json", special)
     (folder / "chat_template.jinja").write_text(template, encoding="utf-8")
+
+
+def _special(header: dict[str, Value], path: Path) -> dict[str, str]:
+    """The texts of the tokens with a role of their own, under Transformers' names for them."""
+    tokens = _strings(header, "tokenizer.ggml.tokens", path)
+    names = {"bos_token": "bos", "eos_token": "eos", "unk_token": "unknown", "pad_token": "padding"}
+    ids = {name: header.get(f"tokenizer.ggml.{key}_token_id") for name, key in names.items()}
+    return {name: tokens[id] for name, id in ids.items() if isinstance(id, int)}
+
+
+def _ends(config: Path) -> tuple[str, str]:
+    """The texts of the tokens that begin and end a text; "" where tokenizer_config.json names none."""
+    values = json.loads(config.read_text(encoding="utf-8")) if config.is_file() else {}
+    tokens = (values.get(name) or "" for name in ("bos_token", "eos_token"))
+    bos, eos = (str(token["content"] if isinstance(token, dict) else token) for token in tokens)
+    return bos, eos
 
 
 def _from_gguf(header: dict[str, Value], path: Path) -> "tokenizers.Tokenizer":
