@@ -123,7 +123,7 @@ WORDS = [
     ),
     *("{x}", "[1]", "true", "100%", "\n", "\n\n- item", "\tcode()", "http://a.example/?q=1&b=2", "null", "C:\\temp"),
 ]
-sentences = st.lists(st.sampled_from(WORDS), min_size=1, max_size=8).map(" ".join)
+sentences = st.lists(st.sampled_from(WORDS), min_size=1, max_size=8).map(lambda words: " ".join(words).rstrip() or "so")
 lines = st.lists(st.sampled_from([word for word in WORDS if word.isprintable()]), min_size=1, max_size=4).map(" ".join)
 
 

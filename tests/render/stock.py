@@ -29,6 +29,7 @@ class Stock:
 
     name: str
     special: tuple[str, ...]
+    like: str = ""  # the template with the same answers, where TRL knows only that one
 
     @property
     def text(self) -> str:
@@ -41,7 +42,7 @@ class Stock:
         path = trl_templates() / f"{self.name}_training.jinja"
         if path.is_file():
             return path.read_text(encoding="utf-8")
-        return self.text if "generation" in self.text else None
+        return self.text if "endgeneration" in self.text else None
 
     def tokenizer(self) -> Tokenizer:
         """The embedded model's tokenizer, with this family's special tokens."""
@@ -55,7 +56,8 @@ class Stock:
 
 
 STOCK = (
-    *(Stock(name, CHATML) for name in ("qwen2_5", "qwen3", "qwen3_instruct_2507", "qwen3_thinking_2507")),
+    *(Stock(name, CHATML) for name in ("qwen2_5", "qwen3", "qwen3_instruct_2507")),
+    Stock("qwen3_thinking_2507", CHATML, like="qwen3"),
     *(Stock(name, CHATML) for name in ("qwen3_5_think", "qwen3_5_nothink", "qwen3_6", "qwen3_8", "smollm2")),
     *(Stock(name, LLAMA) for name in ("llama3", "llama3_1", "llama3_2")),
     Stock("gemma3", ("<bos>", "<start_of_turn>", "<end_of_turn>")),

@@ -141,7 +141,7 @@ class AnswerFormat:
     @cached_property
     def _arguments(self) -> _Arguments | None:
         probe = self._probes.get("call")
-        if not probe:
+        if not probe or KEY not in probe.pieces[1]:  # no calls, or their arguments are JSON text
             return None
         before, after = probe.pieces[1].partition(KEY)[2], probe.pieces[2]
         strings = next(kind for kind in Strings if before.endswith(kind.value))

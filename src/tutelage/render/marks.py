@@ -67,7 +67,8 @@ class Marked:
     def _call(self, call: Mapping[str, Any], index: int, at: int) -> dict[str, Any]:
         function = call["function"]
         name = self._mark(Leaf(Kind.NAME, function["name"], index, at))
-        return {**call, "function": {"name": name, "arguments": self._value(function["arguments"], index, at, 0)}}
+        arguments = self._value(function["arguments"], index, at, 0)  # one leaf, where they are given as JSON text
+        return {**call, "function": {"name": name, "arguments": arguments}}
 
     def _value(self, value: Any, index: int, at: int, depth: int) -> Any:
         if isinstance(value, dict):

@@ -36,18 +36,16 @@ class Outline:
         start = full.rindex(last) if full.rstrip().endswith(last.rstrip()) and last in full else -1
         if start < 0:
             raise CannotExpress(UNLIKE)
-        answer = self.pieces[-1]
-        for piece, leaf in zip(reversed(self.pieces[:-1]), reversed(self.leaves), strict=True):
+        end = start
+        before = [self.opening + self.pieces[0], *self.pieces[1:-1]]
+        for piece, leaf in zip(reversed(before), reversed(self.leaves), strict=True):
             for text in writings(leaf):
                 if full.endswith(piece + text, 0, start):
                     break
             else:
                 raise CannotExpress(UNLIKE, f"{leaf.kind}: {leaf.text[:80]!r}")
-            answer = piece + text + answer
             start -= len(piece + text)
-        if not full.endswith(self.opening, 0, start):
-            raise CannotExpress(OTHERWISE)
-        return answer
+        return full[start + len(self.opening) : end] + self.pieces[-1]
 
 
 def outline(

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from tutelage.render.answer_format import AnswerFormat
-from tutelage.render.engine import CannotExpress, Engine, engine_message, engine_tool
+from tutelage.render.answer_format import QUESTION, AnswerFormat
+from tutelage.render.engine import CannotExpress, Engine, engine_message, engine_tool, to_json
+from tutelage.render.marks import Marked, shown
 from tutelage.render.outline import OTHERWISE, Outline, outline
 from tutelage.render.student import Tokenizer
 from tutelage.render.template import Template
@@ -79,6 +80,7 @@ class Renderer:
 
     def _write(self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]]) -> tuple[Outline, str]:
         """How the template writes the last of `messages`, the answer: in outline, and in full."""
+        messages = [self._as_taken(message) for message in messages]
         found = outline(self._render, messages, tools, self._special_tokens)
         for leaf in found.leaves:
             held = next((token for token in self._special_tokens if token in leaf.text), None)
@@ -97,7 +99,7 @@ class Renderer:
 
     def _history(self, messages: Sequence[Message]) -> list[dict[str, Any]]:
         reasoning = self.thinking and self.send_reasoning
-        return [self._message(message, reasoning=reasoning) for message in messages]
+        return [self._as_taken(self._message(message, reasoning=reasoning)) for message in messages]
 
     def _message(self, message: Message, *, reasoning: bool, exact: bool = False) -> dict[str, Any]:
         return engine_message(message, self.engine, reasoning=reasoning, exact=exact)
@@ -105,8 +107,36 @@ class Renderer:
     def _tools(self, tools: Sequence[Tool]) -> list[dict[str, Any]]:
         return [engine_tool(tool, self.engine) for tool in tools]
 
+    @cached_property
+    def _takes_text(self) -> bool:
+        """Whether a call's arguments go to the template as JSON text, as llama.cpp does where it writes no object."""
+        if self.engine is Engine.VLLM:
+            return False
+        call = {"id": "p", "type": "function", "function": {"name": "probe", "arguments": {"probe": "probe"}}}
+        marked = Marked.of([QUESTION, {"role": "assistant", "content": "", "tool_calls": [call]}], [])
+        try:
+            text = self.template.render(marked.messages, [], add_generation_prompt=False, thinking=self.thinking)
+        except CannotExpress:
+            return True
+        return len(marked.leaves) - 1 not in shown(text)
+
+    def _as_taken(self, message: Mapping[str, Any]) -> Mapping[str, Any]:
+        """`message` with its calls' arguments as the template takes them."""
+        if not message.get("tool_calls") or not self._takes_text:
+            return message
+        functions = [(call, call["function"]) for call in message["tool_calls"]]
+        calls = [
+            {**call, "function": {**function, "arguments": _text(function["arguments"])}}
+            for call, function in functions
+        ]
+        return {**message, "tool_calls": calls}
+
     def _render(self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]], prompt: bool) -> str:
         return self.template.render(messages, tools, add_generation_prompt=prompt, thinking=self.thinking)
+
+
+def _text(arguments: Any) -> str:
+    return arguments if isinstance(arguments, str) else to_json(arguments)
 
 
 def _check_answer(answer: Message, tools: Sequence[Tool]) -> None:

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 TEMPLATES = Path(__file__).parent / "templates"
 EMBEDDED_MODEL = "smollm2-135m-instruct"
 CONTROL, USER_DEFINED = 3, 4  # GGUF's tokenizer.ggml.token_type
+# How Qwen2 and Qwen3 cut a text, from their tokenizer.json; llama.cpp's "qwen2", which composes no characters first.
+QWEN_PIECES = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
 
 
 class Tokenizer:
@@ -168,8 +172,13 @@ def _from_gguf(header: dict[str, Value], path: Path) -> "tokenizers.Tokenizer":
     import tokenizers
     from tokenizers import decoders, models, pre_tokenizers
 
+    bytes_as_letters = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    splitters = {
+        "smollm": [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)],
+        "qwen2": [pre_tokenizers.Split(tokenizers.Regex(QWEN_PIECES), "isolated"), bytes_as_letters],
+    }
     kind, rules = header.get("tokenizer.ggml.model"), header.get("tokenizer.ggml.pre")
-    if (kind, rules) != ("gpt2", "smollm"):
+    if kind != "gpt2" or rules not in splitters:
         raise TutelageError(
             f'{path}: its tokenizer ("{kind}", "{rules}") cannot be rebuilt from the GGUF. '
             "Name the model's folder with its tokenizer.json instead."
@@ -178,15 +187,13 @@ def _from_gguf(header: dict[str, Value], path: Path) -> "tokenizers.Tokenizer":
     pairs = (merge.partition(" ") for merge in _strings(header, "tokenizer.ggml.merges", path))
     merges = [(left, right) for left, _, right in pairs]
     tokenizer = tokenizers.Tokenizer(models.BPE(vocab={token: id for id, token in enumerate(tokens)}, merges=merges))
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
-    )
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(splitters[str(rules)])
     tokenizer.decoder = decoders.ByteLevel()
     types = header["tokenizer.ggml.token_type"]
     assert isinstance(types, list)
-    tokenizer.add_special_tokens(
+    tokenizer.add_tokens(
         [
-            tokenizers.AddedToken(token, special=True, normalized=False)
+            tokenizers.AddedToken(token, special=type == CONTROL, normalized=False)
             for token, type in zip(tokens, types, strict=True)
             if type in (CONTROL, USER_DEFINED)
         ]

@@ -56,7 +56,7 @@ class Template:
                 messages=list(messages), add_generation_prompt=add_generation_prompt, **variables
             )
         except jinja2.TemplateError as error:
-            raise CannotExpress("the chat template refuses the conversation", str(error)) from None
+            raise CannotExpress(f"the chat template refuses: {str(error)[:80]}") from None
         except (TypeError, ValueError, LookupError, AttributeError) as error:
             raise CannotExpress("the chat template fails on the conversation", str(error)) from None
         if add_generation_prompt and self._engine is Engine.LLAMA_CPP:
