@@ -5,7 +5,10 @@ Those that Tutelage may ship stand in its folder; the others are read from the p
 
 import importlib.util
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
+
+import tokenizers
 
 from tutelage.render.student import TEMPLATES, Tokenizer, embedded_gguf, load_tokenizer
 
@@ -46,13 +49,15 @@ class Stock:
 
     def tokenizer(self) -> Tokenizer:
         """The embedded model's tokenizer, with this family's special tokens."""
-        from tokenizers import AddedToken
-        from tokenizers import Tokenizer as Inner
+        return _tokenizer(self.special)
 
-        base = load_tokenizer(embedded_gguf())
-        inner = Inner.from_str(base.inner.to_str())
-        inner.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in self.special])
-        return Tokenizer(inner, base.bos, base.eos)
+
+@lru_cache
+def _tokenizer(special: tuple[str, ...]) -> Tokenizer:
+    base = load_tokenizer(embedded_gguf())
+    inner = tokenizers.Tokenizer.from_str(base.inner.to_str())
+    inner.add_special_tokens([tokenizers.AddedToken(token, special=True, normalized=False) for token in special])
+    return Tokenizer(inner, base.bos, base.eos)
 
 
 STOCK = (
