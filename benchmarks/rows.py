@@ -10,7 +10,7 @@ What each template cannot express, and how often, stands in docs/templates.md; -
 import argparse
 import sys
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from hypothesis import HealthCheck, Phase, given, seed, settings
@@ -28,25 +28,24 @@ from tutelage.render.student import embedded_gguf
 
 LONG, SHORT = 92, 3  # conversations a template
 
-Figures = dict[str, str]
+Figures = Iterator[tuple[str, str]]  # each as soon as it is known
 
 
 def exactness(options: argparse.Namespace) -> Figures:
     """Random conversations against llama.cpp, Transformers and TRL, on every template: no row may be inexact."""
     count = SHORT if options.short else LONG
     chosen = [stock for stock in STOCK if not options.template or stock.name in options.template]
-    outcomes = {stock.name: check(stock, count) for stock in chosen}
-    mismatches = [text for outcome in outcomes.values() for text in outcome.mismatches]
-    for text in mismatches:
-        print(text, file=sys.stderr)
+    outcomes = {}
+    for stock in chosen:
+        outcome = outcomes[stock.name] = check(stock, count)
+        for text in outcome.mismatches:
+            print(text, file=sys.stderr)
+        yield f"refused_{stock.name}", share(outcome.refused.total(), outcome)
     if options.table:
         print("\n".join(table(outcomes)), file=sys.stderr)
-    return {
-        "conversations": str(count * len(chosen)),
-        "rows": str(sum(outcome.rows for outcome in outcomes.values())),
-        "mismatches": str(len(mismatches)),
-        **{f"refused_{name}": share(outcome.refused.total(), outcome) for name, outcome in outcomes.items()},
-    }
+    yield "conversations", str(count * len(chosen))
+    yield "rows", str(sum(outcome.rows for outcome in outcomes.values()))
+    yield "mismatches", str(sum(len(outcome.mismatches) for outcome in outcomes.values()))
 
 
 def check(stock: Stock, count: int) -> Outcome:
@@ -96,7 +95,7 @@ def main() -> None:
     parser.add_argument("--table", action="store_true", help="also what was refused and why, on standard error")
     options = parser.parse_args()
     for name in options.only or FIGURES:
-        for figure, value in FIGURES[name](options).items():
+        for figure, value in FIGURES[name](options):
             print(f"{figure}: {value}", flush=True)
 
 
