@@ -47,8 +47,6 @@ class Renderer:
 
     def prompt_text(self, messages: Sequence[Message], tools: Sequence[Tool]) -> str:
         """What the engine shows the model for a request with `messages`. Raises CannotExpress."""
-        if not messages or messages[-1].role == "assistant":
-            raise CannotExpress("a prompt does not end with an assistant message: the engine would continue it")
         return self._render(self._history(messages), self._tools(tools), True)
 
     def prompt_tokens(self, messages: Sequence[Message], tools: Sequence[Tool]) -> list[int]:
@@ -66,12 +64,12 @@ class Renderer:
 
     def _texts(self, messages: Sequence[Message], tools: Sequence[Tool]) -> tuple[str, str]:
         """Prompt and completion: exact, or CannotExpress says what the template cannot do."""
-        answer, prompt = messages[-1], self.prompt_text(messages[:-1], tools)
+        answer, history, offered = messages[-1], self._history(messages[:-1]), self._tools(tools)
+        prompt = self._render(history, offered, True)
         if answer.role != "assistant":
             raise CannotExpress("the last message is not the assistant's")
         _check_answer(answer, tools)
         learnt = self._message(answer, reasoning=self.thinking, exact=True)
-        history, offered = self._history(messages[:-1]), self._tools(tools)
         found, completion = self._write([*history, learnt], offered)
         if not prompt.endswith(found.opening):
             raise CannotExpress(OTHERWISE)
@@ -97,9 +95,15 @@ class Renderer:
         added = self.tokenizer.inner.get_added_tokens_decoder().values()
         return [token.content for token in added if token.special]
 
-    def _history(self, messages: Sequence[Message]) -> list[dict[str, Any]]:
+    def _history(self, messages: Sequence[Message]) -> list[Mapping[str, Any]]:
+        """`messages` as a request's. Raises CannotExpress where they ask for no answer."""
+        if not messages or messages[-1].role == "assistant":
+            raise CannotExpress("a prompt does not end with an assistant message: the engine would continue it")
         reasoning = self.thinking and self.send_reasoning
-        return [self._as_taken(self._message(message, reasoning=reasoning)) for message in messages]
+        return [
+            self._as_taken(self._message(message, reasoning=reasoning), [call.arguments for call in message.tool_calls])
+            for message in messages
+        ]
 
     def _message(self, message: Message, *, reasoning: bool, exact: bool = False) -> dict[str, Any]:
         return engine_message(message, self.engine, reasoning=reasoning, exact=exact)
@@ -120,16 +124,17 @@ class Renderer:
             return True
         return len(marked.leaves) - 1 not in shown(text)
 
-    def _as_taken(self, message: Mapping[str, Any]) -> Mapping[str, Any]:
-        """`message` with its calls' arguments as the template takes them."""
-        if not message.get("tool_calls") or not self._takes_text:
+    def _as_taken(self, message: Mapping[str, Any], written: Sequence[str] = ()) -> Mapping[str, Any]:
+        """`message` with its calls' arguments as the template takes them; `written` is the text of each."""
+        calls = message.get("tool_calls")
+        if not calls or not self._takes_text:
             return message
-        functions = [(call, call["function"]) for call in message["tool_calls"]]
-        calls = [
-            {**call, "function": {**function, "arguments": _text(function["arguments"])}}
-            for call, function in functions
-        ]
-        return {**message, "tool_calls": calls}
+        texts = written or [_text(call["function"]["arguments"]) for call in calls]
+        functions = [{**call["function"], "arguments": text} for call, text in zip(calls, texts, strict=True)]
+        return {
+            **message,
+            "tool_calls": [{**call, "function": function} for call, function in zip(calls, functions, strict=True)],
+        }
 
     def _render(self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]], prompt: bool) -> str:
         return self.template.render(messages, tools, add_generation_prompt=prompt, thinking=self.thinking)
