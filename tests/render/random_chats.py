@@ -1,4 +1,4 @@
-"""Random conversations, tools and JSON, with all that a rendering may trip over."""
+"""Random conversations: chats with all that a rendering may trip over, conversations as agents have them."""
 
 import json
 from dataclasses import dataclass
@@ -88,3 +88,95 @@ def chats(draw: st.DrawFn, contents: st.SearchStrategy[str] = texts) -> Chat:
             messages += [Message(role="tool", content=draw(texts), tool_call_id=call.id) for call in calls]
         messages.append(Message(role="assistant", content=draw(contents), reasoning_content=draw(optional)))
     return Chat(tuple(messages), tuple(draw(tools(name)) for name in NAMES))
+
+
+SEARCH = {
+    "type": "object",
+    "properties": {
+        "query": {"type": "string", "description": "what to look for"},
+        "limit": {"type": "integer"},
+        "price": {"type": "number"},
+        "exact": {"type": "boolean"},
+        "tags": {"type": "array", "items": {"type": "string"}},
+        "place": {"type": "object", "properties": {"city": {"type": "string"}, "zip": {"type": "integer"}}},
+        "after": {"anyOf": [{"type": "string"}, {"type": "null"}]},
+    },
+    "required": ["query"],
+}
+NOTE = {"type": "object", "properties": {"text": {"type": "string"}, "file-name": {"type": "string"}}}
+WORDS = [
+    *(
+        "the",
+        "cup",
+        "is",
+        "blue.",
+        "It's",
+        "12",
+        "€3.50",
+        "“quoted”",
+        '"quoted"',
+        "a\\b",
+        "<b>bold</b>",
+        "漢字",
+        "né",
+        "😀",
+    ),
+    *("{x}", "[1]", "true", "100%", "\n", "\n\n- item", "\tcode()", "http://a.example/?q=1&b=2", "null", "C:\\temp"),
+]
+sentences = st.lists(st.sampled_from(WORDS), min_size=1, max_size=8).map(lambda words: " ".join(words).rstrip() or "so")
+lines = st.lists(st.sampled_from([word for word in WORDS if word.isprintable()]), min_size=1, max_size=4).map(" ".join)
+
+
+@st.composite
+def searches(draw: st.DrawFn) -> str:
+    """Arguments that fit SEARCH, as a model writes them."""
+    values: dict[str, st.SearchStrategy[object]] = {
+        "query": lines,
+        "limit": st.integers(-5, 10**6),
+        "price": st.floats(-1e4, 1e4).map(lambda price: round(price, 2)),
+        "exact": st.booleans(),
+        "tags": st.lists(lines, max_size=2),
+        "place": st.fixed_dictionaries({"city": lines}, optional={"zip": st.integers(0, 99999)}),
+        "after": st.none() | st.just("yesterday"),
+    }
+    more = draw(st.lists(st.sampled_from(sorted(values)[:-1]), unique=True, max_size=2))
+    return json.dumps({key: draw(values[key]) for key in ["query", *(key for key in more if key != "query")]})
+
+
+@st.composite
+def conversations(draw: st.DrawFn) -> Chat:
+    """A conversation as agents have them: a teacher that reasons or does not, calls in parallel or does not."""
+    with_tools, reasons, parallel = (
+        draw(st.sampled_from([True, True, True, False])),
+        draw(st.booleans()),
+        draw(st.booleans()),
+    )
+    speaks = draw(st.booleans())  # beside its calls
+    names = {"search": searches(), "take_note": st.fixed_dictionaries({"text": sentences}).map(json.dumps)}
+    reasoning = sentences if reasons else st.none()
+    messages = [Message(role="system", content=draw(sentences))] if draw(st.booleans()) else []
+    for turn in range(draw(st.integers(1, 3))):
+        messages.append(Message(role="user", content=draw(sentences)))
+        for step in range(draw(st.integers(0, 3)) if with_tools else 0):
+            calls = []
+            for number in range(draw(st.integers(1, 3)) if parallel else 1):
+                name = draw(st.sampled_from(sorted(names)))
+                calls.append(ToolCall(id=f"call{turn}{step}{number}", name=name, arguments=draw(names[name])))
+            content = draw(sentences) if speaks else None
+            messages.append(
+                Message(role="assistant", content=content, reasoning_content=draw(reasoning), tool_calls=tuple(calls))
+            )
+            messages += [Message(role="tool", content=draw(sentences), tool_call_id=call.id) for call in calls]
+        messages.append(Message(role="assistant", content=draw(sentences), reasoning_content=draw(reasoning)))
+    return Chat(tuple(messages), TOOLS if with_tools else ())
+
+
+TOOLS = tuple(
+    Tool(
+        name=name,
+        definition=json.dumps(
+            {"type": "function", "function": {"name": name, "description": text, "parameters": schema}}
+        ),
+    )
+    for name, text, schema in (("search", "Find a product.", SEARCH), ("take_note", "Write it down.", NOTE))
+)

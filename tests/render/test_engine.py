@@ -70,7 +70,12 @@ def test_what_is_learnt_is_parsed_back_into_the_message(judge: Judge, renderer: 
             assert refusal.reason in REFUSALS
 
 
-REFUSALS = ("the answer is empty", "JSON with a number that is none or too large")
+REFUSALS = (
+    "the answer is empty",
+    "JSON with a number that is none or too large",
+    "the answer's text holds the format's own markup",
+    "the answer's text holds a special token",
+)
 
 CALL = ToolCall(id="c", name="first", arguments='{"a": 12345.678, "b": [1.0, 2e3], "c": {"d": "é \\u00e9 \\n"}}')
 

@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from stock import trl_templates
 
 from tutelage.errors import TutelageError
 from tutelage.project import Student
+from tutelage.render.gguf_header import read_header
 from tutelage.render.renderer import Renderer
 from tutelage.render.student import (
     TEMPLATES,
@@ -25,12 +27,20 @@ from tutelage.render.student import (
 TEXT = "<|im_start|>user\n12345 it's 3.50€,  漢字\n\n\tx😀<|im_end|>\n<think>ok</think>"
 
 
-def test_the_shipped_template_is_still_what_trl_ships() -> None:
-    trl = importlib.util.find_spec("trl")
-    if trl is None or trl.origin is None:
-        pytest.skip("trl is not installed")
-    theirs = Path(trl.origin).parent / "chat_templates" / "qwen3.jinja"
-    assert (TEMPLATES / "qwen3.jinja").read_bytes() == theirs.read_bytes()
+@pytest.mark.parametrize("name", sorted({path.stem for path in TEMPLATES.glob("*.jinja")}))
+def test_a_shipped_template_is_still_its_sources(name: str) -> None:
+    shipped = load_template(name, Path())
+    if name == "smollm2":
+        assert shipped == read_header(embedded_gguf())["tokenizer.chat_template"]
+    elif name == "qwen3_thinking_2507":
+        qwen3 = load_template("qwen3", Path()).splitlines()
+        assert shipped.splitlines() == [
+            *qwen3[:-5],
+            qwen3[-5].replace("assistant\\n", "assistant\\n<think>\\n"),
+            qwen3[-1],
+        ]
+    else:
+        assert shipped == (trl_templates() / f"{name}.jinja").read_text(encoding="utf-8")
 
 
 def test_the_readme_names_each_template_and_its_digest() -> None:
@@ -65,7 +75,7 @@ def test_a_missing_student_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_a_missing_template_names_those_that_are_there(tmp_path: Path) -> None:
-    with pytest.raises(TutelageError, match=r"mine\.jinja.*Shipped templates: qwen3"):
+    with pytest.raises(TutelageError, match=r"mine\.jinja.*Shipped templates: .*qwen3, "):
         load_template("mine.jinja", tmp_path)
     (tmp_path / "mine.jinja").write_text("{{ messages[0].content }}")
     assert load_template("mine.jinja", tmp_path) == "{{ messages[0].content }}"

@@ -41,9 +41,20 @@ class CannotExpress(TutelageError):
 class SixDigits(float):
     """A number that llama.cpp writes with six digits."""
 
+    def __str__(self) -> str:
+        return f"{self:g}"
+
+    __repr__ = __str__
+
 
 class Kept(float):
     """A number of the answer to be learnt: written with six digits only where nothing is lost."""
+
+    def __str__(self) -> str:
+        short = f"{self:g}"
+        return short if float(short) == self else float.__repr__(self)
+
+    __repr__ = __str__
 
 
 class Written(dict[str, Any]):
@@ -52,6 +63,16 @@ class Written(dict[str, Any]):
     @cached_property
     def text(self) -> str:
         return to_json(dict(self))
+
+    def named(self, name: str) -> "Written":
+        """The same tool under another name, made once too."""
+        if name not in self._renamed:
+            self._renamed[name] = Written({**self, "function": {**self["function"], "name": name}})
+        return self._renamed[name]
+
+    @cached_property
+    def _renamed(self) -> dict[str, "Written"]:
+        return {}
 
 
 def engine_message(message: Message, engine: Engine, *, reasoning: bool, exact: bool = False) -> dict[str, Any]:
@@ -109,20 +130,26 @@ def parse_json(text: str, what: str, engine: Engine, *, exact: bool = False) -> 
         raise CannotExpress("arguments or a tool that are not valid JSON", f"{what}: {text[:80]!r}") from None
 
 
-def to_json(value: Any) -> str:
+def to_json(value: Any, indent: int | None = None, depth: int = 0) -> str:
     """`value`, as parse_json gave it, in the engine's writing."""
-    if isinstance(value, Written):
+    if isinstance(value, Written) and indent is None:
         return value.text
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{_quote(str(key))}: {to_json(item)}" for key, item in value.items()) + "}"
+        items = [f"{_quote(str(key))}: {to_json(item, indent, depth + 1)}" for key, item in value.items()]
+        return _bracketed("{", items, "}", indent, depth)
     if isinstance(value, (list, tuple)):
-        return "[" + ", ".join(to_json(item) for item in value) + "]"
+        return _bracketed("[", [to_json(item, indent, depth + 1) for item in value], "]", indent, depth)
     if isinstance(value, str):
         return _quote(value)
-    if isinstance(value, (SixDigits, Kept)):
-        short = f"{value:g}"
-        return short if isinstance(value, SixDigits) or float(short) == value else repr(float(value))
-    return json.dumps(value)
+    return str(value) if isinstance(value, (SixDigits, Kept)) else json.dumps(value)
+
+
+def _bracketed(start: str, items: list[str], end: str, indent: int | None, depth: int) -> str:
+    if indent is None or not items:
+        return start + ", ".join(items) + end
+    line = "\n" + " " * indent * depth
+    inner = line + " " * indent
+    return start + inner + ("," + inner).join(items) + line + end
 
 
 def _quote(text: str) -> str:

@@ -1,11 +1,14 @@
 """Prompts and rows: exactly what the engine shows the student, followed by exactly what the student should emit."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from tutelage.render.engine import CannotExpress, Engine, engine_message, engine_tool
+from tutelage.render.answer_format import QUESTION, AnswerFormat
+from tutelage.render.engine import CannotExpress, Engine, engine_message, engine_tool, to_json
+from tutelage.render.marks import Marked, shown
+from tutelage.render.outline import OTHERWISE, Outline, outline
 from tutelage.render.student import Tokenizer
 from tutelage.render.template import Template
 from tutelage.trace import Message, Tool
@@ -37,86 +40,112 @@ class Renderer:
         engine: Engine = Engine.LLAMA_CPP,
     ) -> None:
         self.tokenizer = tokenizer
-        self.template = Template(template)
+        self.template = Template(template, engine, tokenizer.bos, tokenizer.eos)
         self.thinking = thinking
         self.send_reasoning = send_reasoning
         self.engine = engine
 
     def prompt_text(self, messages: Sequence[Message], tools: Sequence[Tool]) -> str:
         """What the engine shows the model for a request with `messages`. Raises CannotExpress."""
-        if not messages or messages[-1].role == "assistant":
-            raise CannotExpress("a prompt does not end with an assistant message: the engine would continue it")
-        return self._render(self._history(messages), tools, add_generation_prompt=True)
+        return self._render(self._history(messages), self._tools(tools), True)
 
     def prompt_tokens(self, messages: Sequence[Message], tools: Sequence[Tool]) -> list[int]:
         return self.tokenizer.encode(self.prompt_text(messages, tools))
 
     def completion_text(self, messages: Sequence[Message], tools: Sequence[Tool]) -> str:
         """What the model should emit after `messages[:-1]`: the last message, to its end-of-turn token included."""
-        return self._completion(self.prompt_text(messages[:-1], tools), messages, tools)
+        return self._texts(messages, tools)[1]
 
     def row(self, messages: Sequence[Message], tools: Sequence[Tool]) -> TokenRow:
         """The row that teaches the last of `messages`. Raises CannotExpress with the reason where there is none."""
-        prompt_text = self.prompt_text(messages[:-1], tools)
-        completion = self.tokenizer.encode(self._completion(prompt_text, messages, tools))
-        prompt = self.tokenizer.encode(prompt_text)
+        prompt, completion = map(self.tokenizer.encode, self._texts(messages, tools))
         weights = [0.0] * len(prompt) + [messages[-1].weight] * len(completion)
         return TokenRow(prompt + completion, weights, len(prompt))
 
-    def _history(self, messages: Sequence[Message]) -> list[dict[str, Any]]:
-        reasoning = self.thinking and self.send_reasoning
-        return [engine_message(message, self.engine, reasoning=reasoning) for message in messages]
+    def _texts(self, messages: Sequence[Message], tools: Sequence[Tool]) -> tuple[str, str]:
+        """Prompt and completion: exact, or CannotExpress says what the template cannot do."""
+        answer, history, offered = messages[-1], self._history(messages[:-1]), self._tools(tools)
+        prompt = self._render(history, offered, True)
+        if answer.role != "assistant":
+            raise CannotExpress("the last message is not the assistant's")
+        _check_answer(answer, tools)
+        learnt = self._message(answer, reasoning=self.thinking, exact=True)
+        found, completion = self._write([*history, learnt], offered)
+        if not prompt.endswith(found.opening):
+            raise CannotExpress(OTHERWISE)
+        self._format.check(learnt, found.leaves, offered)
+        return prompt, completion
+
+    def _write(self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]]) -> tuple[Outline, str]:
+        """How the template writes the last of `messages`, the answer: in outline, and in full."""
+        messages = [self._as_taken(message) for message in messages]
+        found = outline(self._render, messages, tools, self._special_tokens)
+        for leaf in found.leaves:
+            held = next((token for token in self._special_tokens if token in leaf.text), None)
+            if held:
+                raise CannotExpress("the answer's text holds a special token", held)
+        return found, found.find(self._render([*messages[:-1], {**messages[-1], **found.content}], tools, False))
+
+    @cached_property
+    def _format(self) -> AnswerFormat:
+        return AnswerFormat(self._write, self.engine)
 
     @cached_property
     def _special_tokens(self) -> list[str]:
         added = self.tokenizer.inner.get_added_tokens_decoder().values()
         return [token.content for token in added if token.special]
 
-    def _completion(self, prompt: str, messages: Sequence[Message], tools: Sequence[Tool]) -> str:
-        answer = messages[-1]
-        if answer.role != "assistant":
-            raise CannotExpress("the last message is not the assistant's")
-        _check_answer(answer, tools)
-        learnt = engine_message(_as_emitted(answer), self.engine, reasoning=self.thinking, exact=True)
-        full = self._render([*self._history(messages[:-1]), learnt], tools, add_generation_prompt=False)
-        if not full.startswith(prompt):
-            raise CannotExpress("the template renders the history otherwise once the answer follows it")
-        return self._cut(full[len(prompt) :])
+    def _history(self, messages: Sequence[Message]) -> list[Mapping[str, Any]]:
+        """`messages` as a request's. Raises CannotExpress where they ask for no answer."""
+        if not messages or messages[-1].role == "assistant":
+            raise CannotExpress("a prompt does not end with an assistant message: the engine would continue it")
+        reasoning = self.thinking and self.send_reasoning
+        return [
+            self._as_taken(self._message(message, reasoning=reasoning), [call.arguments for call in message.tool_calls])
+            for message in messages
+        ]
 
-    def _cut(self, completion: str) -> str:
-        """`completion` to its end-of-turn token, the last special one; the template's text after it isn't learnt."""
-        ends = [(completion.rfind(token), token) for token in self._special_tokens if token in completion]
-        if not ends:
-            raise CannotExpress("the template ends the answer with no special token of the tokenizer")
-        position, end_of_turn = max(ends)
-        if completion[position + len(end_of_turn) :].strip():
-            raise CannotExpress("the template writes more than white space after the end-of-turn token", end_of_turn)
-        if completion.find(end_of_turn) != position:
-            raise CannotExpress("the answer's text holds the end-of-turn token", end_of_turn)
-        return completion[: position + len(end_of_turn)]
+    def _message(self, message: Message, *, reasoning: bool, exact: bool = False) -> dict[str, Any]:
+        return engine_message(message, self.engine, reasoning=reasoning, exact=exact)
 
-    def _render(self, messages: list[dict[str, Any]], tools: Sequence[Tool], *, add_generation_prompt: bool) -> str:
-        return self.template.render(
-            messages,
-            [engine_tool(tool, self.engine) for tool in tools],
-            add_generation_prompt=add_generation_prompt,
-            thinking=self.thinking,
-        )
+    def _tools(self, tools: Sequence[Tool]) -> list[dict[str, Any]]:
+        return [engine_tool(tool, self.engine) for tool in tools]
+
+    @cached_property
+    def _takes_text(self) -> bool:
+        """Whether a call's arguments go to the template as JSON text, as llama.cpp does where it writes no object."""
+        if self.engine is Engine.VLLM:
+            return False
+        call = {"id": "p", "type": "function", "function": {"name": "probe", "arguments": {"probe": "probe"}}}
+        marked = Marked.of([QUESTION, {"role": "assistant", "content": "", "tool_calls": [call]}], [])
+        try:
+            text = self.template.render(marked.messages, [], add_generation_prompt=False, thinking=self.thinking)
+        except CannotExpress:
+            return True
+        return len(marked.leaves) - 1 not in shown(text)
+
+    def _as_taken(self, message: Mapping[str, Any], written: Sequence[str] = ()) -> Mapping[str, Any]:
+        """`message` with its calls' arguments as the template takes them; `written` is the text of each."""
+        calls = message.get("tool_calls")
+        if not calls or not self._takes_text:
+            return message
+        texts = written or [_text(call["function"]["arguments"]) for call in calls]
+        functions = [{**call["function"], "arguments": text} for call, text in zip(calls, texts, strict=True)]
+        return {
+            **message,
+            "tool_calls": [{**call, "function": function} for call, function in zip(calls, functions, strict=True)],
+        }
+
+    def _render(self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]], prompt: bool) -> str:
+        return self.template.render(messages, tools, add_generation_prompt=prompt, thinking=self.thinking)
 
 
-def _as_emitted(answer: Message) -> Message:
-    """The engine's parser leaves in the content the newline that the template puts before a call: take one off."""
-    if answer.tool_calls and answer.content and answer.content.endswith("\n"):
-        return answer.model_copy(update={"content": answer.content[:-1]})
-    return answer
+def _text(arguments: Any) -> str:
+    return arguments if isinstance(arguments, str) else to_json(arguments)
 
 
 def _check_answer(answer: Message, tools: Sequence[Tool]) -> None:
-    """Refuse what the engine's parser would read otherwise than it was meant."""
-    if "</think>" in (answer.reasoning_content or "") or "</think>" in (answer.content or ""):
-        raise CannotExpress("the answer's text holds </think>, which ends the reasoning")
-    if "<tool_call>" in (answer.content or ""):
-        raise CannotExpress("the answer's text holds <tool_call>: it is a call that was not parsed")
+    """Refuse what is no answer that a model can give."""
     if not (answer.content or "").strip() and not answer.tool_calls:
         raise CannotExpress("the answer is empty")
     offered = {tool.name for tool in tools}

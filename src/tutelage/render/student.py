@@ -22,13 +22,20 @@ EMBEDDED_MODEL = "smollm2-135m-instruct"
 PIECES = 1024  # texts between special tokens whose ids are kept
 PLACELESS = {"Sequence", "Split", "Digits", "ByteLevel"}  # pre-tokenizers to which a text's place means nothing
 CONTROL, USER_DEFINED = 3, 4  # GGUF's tokenizer.ggml.token_type
+# How Qwen2 and Qwen3 cut a text, from their tokenizer.json; llama.cpp's "qwen2", which composes no characters first.
+QWEN_PIECES = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
 
 
 class Tokenizer:
     """Text to token ids as the serving engine does it: special tokens parsed, no BOS or EOS added."""
 
-    def __init__(self, inner: "tokenizers.Tokenizer") -> None:
+    def __init__(self, inner: "tokenizers.Tokenizer", bos: str = "", eos: str = "") -> None:
+        """`bos` and `eos` are the texts of the tokens that begin and end a text, which templates may write."""
         self.inner = inner
+        self.bos = bos
+        self.eos = eos
 
     def encode(self, text: str) -> list[int]:
         """Token ids of `text`; equal to llama.cpp's /tokenize with add_special false and parse_special true."""
@@ -132,7 +139,8 @@ def student_tokenizer(student: Student, folder: Path) -> Tokenizer:
     path = folder / student.model
     if path.exists() or student.model.endswith(".gguf"):
         return load_tokenizer(path)
-    return Tokenizer(_auto_tokenizer(student.model, folder).backend_tokenizer)
+    auto = _auto_tokenizer(student.model, folder)
+    return Tokenizer(auto.backend_tokenizer, auto.bos_token or "", auto.eos_token or "")
 
 
 @lru_cache(maxsize=4)
@@ -144,23 +152,20 @@ def load_tokenizer(path: Path) -> Tokenizer:
         file = path / "tokenizer.json"
         if not file.is_file():
             raise TutelageError(f"{path} holds no tokenizer.json. Save the student with its fast tokenizer there.")
-        return Tokenizer(tokenizers.Tokenizer.from_file(str(file)))
+        return Tokenizer(tokenizers.Tokenizer.from_file(str(file)), *_ends(path / "tokenizer_config.json"))
     if not path.is_file():
         raise TutelageError(f"The student {path} was not found. Name a GGUF file or a model folder.")
-    return Tokenizer(_from_gguf(read_header(path), path))
+    header = read_header(path)
+    special = _special(header, path)
+    return Tokenizer(_from_gguf(header, path), special.get("bos_token", ""), special.get("eos_token", ""))
 
 
 def save_tokenizer(gguf: Path, folder: Path, template: str) -> None:
     """Write the GGUF's tokenizer and `template` as the files that AutoTokenizer.from_pretrained(folder) reads."""
     header = read_header(gguf)
-    tokens = _strings(header, "tokenizer.ggml.tokens", gguf)
     folder.mkdir(parents=True, exist_ok=True)
     load_tokenizer(gguf).inner.save(str(folder / "tokenizer.json"))
-    special = {}
-    for name, key in (("bos_token", "bos"), ("eos_token", "eos"), ("unk_token", "unknown"), ("pad_token", "padding")):
-        id = header.get(f"tokenizer.ggml.{key}_token_id")
-        if isinstance(id, int):
-            special[name] = tokens[id]
+    special = _special(header, gguf)
     config = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "clean_up_tokenization_spaces": False,
@@ -173,6 +178,22 @@ def save_tokenizer(gguf: Path, folder: Path, template: str) -> None:
     (folder / "chat_template.jinja").write_text(template, encoding="utf-8")
 
 
+def _special(header: dict[str, Value], path: Path) -> dict[str, str]:
+    """The texts of the tokens with a role of their own, under Transformers' names for them."""
+    tokens = _strings(header, "tokenizer.ggml.tokens", path)
+    names = {"bos_token": "bos", "eos_token": "eos", "unk_token": "unknown", "pad_token": "padding"}
+    ids = {name: header.get(f"tokenizer.ggml.{key}_token_id") for name, key in names.items()}
+    return {name: tokens[id] for name, id in ids.items() if isinstance(id, int)}
+
+
+def _ends(config: Path) -> tuple[str, str]:
+    """The texts of the tokens that begin and end a text; "" where tokenizer_config.json names none."""
+    values = json.loads(config.read_text(encoding="utf-8")) if config.is_file() else {}
+    tokens = (values.get(name) or "" for name in ("bos_token", "eos_token"))
+    bos, eos = (str(token["content"] if isinstance(token, dict) else token) for token in tokens)
+    return bos, eos
+
+
 def _from_gguf(header: dict[str, Value], path: Path) -> "tokenizers.Tokenizer":
     """A byte-level BPE tokenizer.
 
@@ -181,8 +202,13 @@ def _from_gguf(header: dict[str, Value], path: Path) -> "tokenizers.Tokenizer":
     import tokenizers
     from tokenizers import decoders, models, pre_tokenizers
 
+    bytes_as_letters = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    splitters = {
+        "smollm": [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)],
+        "qwen2": [pre_tokenizers.Split(tokenizers.Regex(QWEN_PIECES), "isolated"), bytes_as_letters],
+    }
     kind, rules = header.get("tokenizer.ggml.model"), header.get("tokenizer.ggml.pre")
-    if (kind, rules) != ("gpt2", "smollm"):
+    if kind != "gpt2" or rules not in splitters:
         raise TutelageError(
             f'{path}: its tokenizer ("{kind}", "{rules}") cannot be rebuilt from the GGUF. '
             "Name the model's folder with its tokenizer.json instead."
@@ -191,15 +217,13 @@ def _from_gguf(header: dict[str, Value], path: Path) -> "tokenizers.Tokenizer":
     pairs = (merge.partition(" ") for merge in _strings(header, "tokenizer.ggml.merges", path))
     merges = [(left, right) for left, _, right in pairs]
     tokenizer = tokenizers.Tokenizer(models.BPE(vocab={token: id for id, token in enumerate(tokens)}, merges=merges))
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
-    )
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(splitters[str(rules)])
     tokenizer.decoder = decoders.ByteLevel()
     types = header["tokenizer.ggml.token_type"]
     assert isinstance(types, list)
-    tokenizer.add_special_tokens(
+    tokenizer.add_tokens(
         [
-            tokenizers.AddedToken(token, special=True, normalized=False)
+            tokenizers.AddedToken(token, special=type == CONTROL, normalized=False)
             for token, type in zip(tokens, types, strict=True)
             if type in (CONTROL, USER_DEFINED)
         ]

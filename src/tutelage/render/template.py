@@ -1,27 +1,32 @@
-"""A chat template, in Transformers' Jinja environment."""
+"""A chat template, rendered as the serving engine does it."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, NoReturn
 
 import jinja2
-from jinja2.ext import loopcontrols
+from jinja2.ext import Extension, loopcontrols
+from jinja2.nodes import Node, Scope
+from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from tutelage.errors import TutelageError
-from tutelage.render.engine import CannotExpress, to_json
+from tutelage.render import llama_cpp
+from tutelage.render.engine import CannotExpress, Engine, to_json
 
 
 class Template:
-    """A compiled chat template."""
+    """A compiled chat template; `bos` and `eos` are the texts of the tokenizer's tokens."""
 
-    def __init__(self, source: str) -> None:
+    def __init__(self, source: str, engine: Engine = Engine.LLAMA_CPP, bos: str = "", eos: str = "") -> None:
         """Raises TutelageError where `source` is no Jinja template."""
         self.source = source
+        self._engine = engine
+        self._tokens = {"bos_token": bos, "eos_token": eos}
         try:
-            self._compiled = _environment().from_string(source)
+            self._compiled = _environment(engine).from_string(source)
         except jinja2.TemplateSyntaxError as error:
             where = f"line {error.lineno}: {error.message}"
             raise TutelageError(f"The chat template is not valid Jinja: {where}.") from None
@@ -35,26 +40,75 @@ class Template:
         thinking: bool,
     ) -> str:
         """The text for `messages` as engine_message gives them. Raises CannotExpress where the template refuses."""
+        variables: dict[str, Any] = {"tools": list(tools) or None, "enable_thinking": thinking, **self._tokens}
+        if self._engine is Engine.LLAMA_CPP:
+            messages = llama_cpp.rewrite(self.source, messages)
+            variables |= llama_cpp.variables()
+        elif "<|channel|>" in self.source:
+            raise CannotExpress("vLLM writes gpt-oss's prompts by rules of its own, not by the template")
+        else:  # as Transformers does
+            messages = [
+                {"thinking": message["reasoning_content"], **message} if "reasoning_content" in message else message
+                for message in messages
+            ]
         try:
-            return self._compiled.render(
-                messages=list(messages),
-                tools=list(tools) or None,
-                add_generation_prompt=add_generation_prompt,
-                enable_thinking=thinking,
+            text = self._compiled.render(
+                messages=list(messages), add_generation_prompt=add_generation_prompt, **variables
             )
         except jinja2.TemplateError as error:
-            raise CannotExpress("the chat template refuses the conversation", str(error)) from None
+            raise CannotExpress(f"the chat template refuses: {str(error)[:80]}") from None
         except (TypeError, ValueError, LookupError, AttributeError) as error:
             raise CannotExpress("the chat template fails on the conversation", str(error)) from None
+        if add_generation_prompt and self._engine is Engine.LLAMA_CPP:
+            return llama_cpp.finish(self.source, text)
+        return text
 
 
-@lru_cache(maxsize=1)
-def _environment() -> ImmutableSandboxedEnvironment:
-    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols])
-    environment.filters["tojson"] = _tojson
-    environment.globals["raise_exception"] = _raise_exception
-    environment.globals["strftime_now"] = lambda form: datetime.now().strftime(form)
-    return environment
+class _Generation(Extension):
+    """`{% generation %}`, which marks what a model writes: the text stands as it is."""
+
+    tags = {"generation"}  # noqa: RUF012  (Jinja's own declaration)
+
+    def parse(self, parser: Parser) -> Node:
+        line = next(parser.stream).lineno
+        return Scope(parser.parse_statements(("name:endgeneration",), drop_needle=True), lineno=line)
+
+
+class _Environment(ImmutableSandboxedEnvironment):
+    """Transformers' environment, which vLLM uses."""
+
+    def __init__(self, finalize: Callable[[Any], Any] | None = None) -> None:
+        super().__init__(
+            trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, loopcontrols], finalize=finalize
+        )
+        self.filters["tojson"] = _tojson
+        self.globals["raise_exception"] = _raise_exception
+        self.globals["strftime_now"] = lambda form: datetime.now().strftime(form)
+
+
+class _LlamaCpp(_Environment):
+    """llama.cpp's environment: where no characters are named, only ASCII's white space is stripped."""
+
+    def __init__(self) -> None:
+        super().__init__(llama_cpp.output)
+        self.filters["trim"] = lambda value, characters=None: str(value).strip(characters or llama_cpp.WHITE_SPACE)
+        self.filters["string"] = llama_cpp.to_string
+        self.filters["dictsort"] = llama_cpp.sorted_items
+
+    def getattr(self, obj: Any, attribute: str) -> Any:
+        found = super().getattr(obj, attribute)
+        if isinstance(obj, str) and attribute in ("strip", "lstrip", "rstrip"):
+            return partial(_strip, found)
+        return found
+
+
+def _strip(strip: Any, characters: str | None = None) -> str:
+    return str(strip(characters or llama_cpp.WHITE_SPACE))
+
+
+@lru_cache(maxsize=2)
+def _environment(engine: Engine) -> _Environment:
+    return _LlamaCpp() if engine is Engine.LLAMA_CPP else _Environment()
 
 
 def _tojson(
@@ -64,9 +118,9 @@ def _tojson(
     separators: tuple[str, str] | None = None,
     sort_keys: bool = False,
 ) -> str:
-    """Transformers' filter (Jinja's own escapes HTML); with no option, the engine's way of writing numbers."""
-    if not (ensure_ascii or indent or separators or sort_keys):
-        return to_json(value)
+    """Transformers' filter (Jinja's own escapes HTML); with no option but `indent`, the engine's way of writing."""
+    if not (ensure_ascii or separators or sort_keys):
+        return to_json(value, indent)
     return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
 
 
