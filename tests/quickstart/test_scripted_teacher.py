@@ -41,7 +41,7 @@ def test_it_answers_as_an_endpoint_does(services: Services) -> None:
     assert choice["finish_reason"] == "tool_calls"
     message = choice["message"]
     assert message["content"] is None
-    assert message["reasoning_content"] == "I search the amber chair."
+    assert message["reasoning_content"] == "I search the amber chair to order it."
     assert message["tool_calls"][0]["function"] == {"name": "search", "arguments": '{"query": "amber chair"}'}
 
 
@@ -62,7 +62,7 @@ def test_streaming_gives_the_same_message(services: Services) -> None:
         return reasoning, name, arguments, finish
 
     streamed = asyncio.run(collect())
-    assert streamed == ("I search the amber chair.", "search", '{"query": "amber chair"}', "tool_calls")
+    assert streamed == ("I search the amber chair to order it.", "search", '{"query": "amber chair"}', "tool_calls")
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,8 @@
 """The scripted expert: what to do next in the shop, worked out from the conversation alone.
 
 It is no model. It keeps nothing between calls: the user's words and the tool results so far tell it the next step.
+Its reasoning repeats what was asked and names what decides before it decides: a small student copies from its own
+words of a moment ago more surely than it remembers the question.
 """
 
 import json
@@ -47,7 +49,7 @@ def next_reply(messages: Sequence[dict[str, Any]]) -> Reply:
 def _look_up(wish: Wish, results: list[str]) -> Reply:
     name = wish.fields["name"]
     if not results:
-        return _search(name)
+        return _search(name, f"for its {wish.kind}")
     product = _find(results[0], name)
     if wish.kind == "price":
         return Reply(
@@ -55,7 +57,7 @@ def _look_up(wish: Wish, results: list[str]) -> Reply:
             f"The {name} ({product['id']}) costs ${product['price']}.",
         )
     if len(results) == 1:
-        return Reply(f"The {name} is {product['id']}: I show it.", tool="show", arguments={"id": product["id"]})
+        return Reply(f"The {name} is {product['id']}: I show it for its {wish.kind}.", tool="show", arguments={"id": product["id"]})
     value = _values(results[1])[wish.kind]
     answer = {
         "warranty": f"has a warranty of {value}",
@@ -67,7 +69,7 @@ def _look_up(wish: Wish, results: list[str]) -> Reply:
 
 def _order(wish: Wish, results: list[str]) -> Reply:
     if not results:
-        return _search(wish.fields["name"])
+        return _search(wish.fields["name"], "to order it")
     product = _find(results[0], wish.fields["name"])["id"]
     return _draft_and_place(f"The {wish.fields['name']} is {product}", product, wish, results[1:])
 
@@ -129,7 +131,7 @@ def _placed(result: str) -> str:
 def _status(wish: Wish, results: list[str]) -> Reply:
     order = wish.fields["order"]
     if not results:
-        return _look_at(order)
+        return _look_at(order, "for its status")
     status = _values(results[0])["status"]
     return Reply(f"The status is {status}.", f"Order {order} is {status}.")
 
@@ -137,12 +139,12 @@ def _status(wish: Wish, results: list[str]) -> Reply:
 def _cancel(wish: Wish, results: list[str]) -> Reply:
     order = wish.fields["order"]
     if not results:
-        return _look_at(order)
+        return _look_at(order, "to cancel it")
     status = _values(results[0])["status"]
     if status in ("shipped", "delivered"):
-        return Reply(f"{order} is {status}: I refuse.", f"I did not cancel order {order}: it is already {status}.")
+        return Reply(f"{order} is {status}, too late: I refuse.", f"I did not cancel order {order}: it is already {status}.")
     if len(results) == 1:
-        return Reply(f"{order} is {status}: I cancel it.", tool="cancel", arguments={"order": order})
+        return Reply(f"{order} is {status}, in time: I cancel it.", tool="cancel", arguments={"order": order})
     if results[1] != f"{order} cancelled":
         raise ValueError(results[1])
     return Reply("It is cancelled.", f"Order {order} is cancelled.")
@@ -172,12 +174,12 @@ def _turn_before(messages: Sequence[dict[str, Any]], turns: list[int]) -> tuple[
     return earlier, [_text(message) for message in messages[start:end] if message["role"] == "tool"]
 
 
-def _search(name: str) -> Reply:
-    return Reply(f"I search the {name}.", tool="search", arguments={"query": name})
+def _search(name: str, why: str) -> Reply:
+    return Reply(f"I search the {name} {why}.", tool="search", arguments={"query": name})
 
 
-def _look_at(order: str) -> Reply:
-    return Reply(f"I look at {order}.", tool="show", arguments={"id": order})
+def _look_at(order: str, why: str) -> Reply:
+    return Reply(f"I look at {order} {why}.", tool="show", arguments={"id": order})
 
 
 def _products(result: str) -> list[dict[str, str]]:
