@@ -76,7 +76,15 @@ def test_a_chat_whose_endpoint_fails_is_finished_and_says_why(tmp_path: Path, st
     assert (trace.stop_reason, len(trace.messages)) == (StopReason.ENDPOINT_ERROR, 4)
 
 
-def test_ctrl_c_during_an_answer_finishes_the_chat(tmp_path: Path, store: TraceStore) -> None:
+@pytest.fixture
+def heeded() -> Iterator[None]:
+    """A shell's background job ignores Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_ctrl_c_during_an_answer_finishes_the_chat(heeded: None, tmp_path: Path, store: TraceStore) -> None:
     def interrupt(message: Message) -> None:
         if message.role == "user":
             os.kill(os.getpid(), signal.SIGINT)

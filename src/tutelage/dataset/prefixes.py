@@ -54,7 +54,7 @@ class PrefixCounter:
         if not self._files:
             return len(self._merged)
         runs = [self._merged, *(np.load(file, mmap_mode="r") for file in self._files)]
-        bounds = np.linspace(0, 2**64, RANGES + 1)[1:-1].astype(np.uint64)
+        bounds = np.arange(1, RANGES, dtype=np.uint64) * np.uint64(2**64 // RANGES)
         places = [[0, *np.searchsorted(run, bounds), len(run)] for run in runs]
         parts = (
             np.concatenate([run[place[part] : place[part + 1]] for run, place in zip(runs, places, strict=True)])

@@ -57,7 +57,11 @@ def _look_up(wish: Wish, results: list[str]) -> Reply:
             f"The {name} ({product['id']}) costs ${product['price']}.",
         )
     if len(results) == 1:
-        return Reply(f"The {name} is {product['id']}: I show it for its {wish.kind}.", tool="show", arguments={"id": product["id"]})
+        return Reply(
+            f"The {name} is {product['id']}: I show it for its {wish.kind}.",
+            tool="show",
+            arguments={"id": product["id"]},
+        )
     value = _values(results[1])[wish.kind]
     answer = {
         "warranty": f"has a warranty of {value}",
@@ -142,7 +146,9 @@ def _cancel(wish: Wish, results: list[str]) -> Reply:
         return _look_at(order, "to cancel it")
     status = _values(results[0])["status"]
     if status in ("shipped", "delivered"):
-        return Reply(f"{order} is {status}, too late: I refuse.", f"I did not cancel order {order}: it is already {status}.")
+        return Reply(
+            f"{order} is {status}, too late: I refuse.", f"I did not cancel order {order}: it is already {status}."
+        )
     if len(results) == 1:
         return Reply(f"{order} is {status}, in time: I cancel it.", tool="cancel", arguments={"order": order})
     if results[1] != f"{order} cancelled":
