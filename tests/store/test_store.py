@@ -3,7 +3,9 @@
 import subprocess
 import sys
 import textwrap
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -104,3 +106,18 @@ def test_what_does_not_exist_is_named(store: TraceStore, tmp_path: Path) -> None
         store.load(id, 7)
     with pytest.raises(TutelageError, match="could not be opened"):
         TraceStore(f"sqlite:///{tmp_path / 'absent' / 'traces.db'}")
+
+
+def test_several_that_open_a_new_store_at_once_all_get_it(tmp_path: Path) -> None:
+    for attempt in range(5):
+        url = f"sqlite:///{tmp_path / f'{attempt}.db'}"
+        start = threading.Barrier(8)
+
+        def opened(url: str = url, start: threading.Barrier = start) -> list[str]:
+            start.wait()
+            with TraceStore(url) as store:
+                return store.runs()
+
+        with ThreadPoolExecutor(8) as pool:
+            found = [pool.submit(opened) for _ in range(8)]
+        assert [runs.result() for runs in found] == [[]] * 8

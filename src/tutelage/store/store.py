@@ -3,6 +3,8 @@
 import hashlib
 import json
 import re
+import sqlite3
+import time
 import uuid
 from collections.abc import Iterator, Sequence
 from datetime import datetime
@@ -10,7 +12,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from pydantic import JsonValue
-from sqlalchemy import Connection, Row, create_engine, event, insert, select
+from sqlalchemy import Connection, Engine, Row, create_engine, event, insert, inspect, select
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, NoSuchModuleError
 
 from tutelage.errors import TutelageError
@@ -54,7 +56,7 @@ class TraceStore:
             self._engine = create_engine(url)
             if self._engine.dialect.name == "sqlite":
                 event.listen(self._engine, "connect", _configure_sqlite)
-            schema.metadata.create_all(self._engine)
+            _create_tables(self._engine)
             add_missing_summaries(self._engine)
             self.listing = Listing(self._engine)
             self.reviews = Reviews(self._engine)
@@ -264,9 +266,31 @@ def _shown(url: str) -> str:
 
 def _configure_sqlite(connection: Any, _record: Any) -> None:
     cursor = connection.cursor()
-    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", "busy_timeout=30000"):
+    for pragma in ("busy_timeout=30000", "synchronous=NORMAL", "foreign_keys=ON"):
         cursor.execute(f"PRAGMA {pragma}")
+    # Of several that switch a new file to WAL at once, SQLite refuses some at once, whatever their patience.
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode=WAL")
+            break
+        except sqlite3.OperationalError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
     cursor.close()
+
+
+def _create_tables(engine: Engine) -> None:
+    """Create what is missing. Of several processes that open a new store at once, one does it and the others wait."""
+    if set(schema.metadata.tables) <= set(inspect(engine).get_table_names()):
+        return
+    with engine.begin() as connection:
+        if engine.dialect.name == "sqlite":
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+        elif engine.dialect.name == "postgresql":
+            connection.exec_driver_sql("SELECT pg_advisory_xact_lock(hashtext('tutelage.create_tables'))")
+        schema.metadata.create_all(connection)
 
 
 def _add(connection: Connection, trace: Trace) -> None:
