@@ -2,8 +2,8 @@
 
 It is no model. It keeps nothing between calls: the user's words and the tool results so far tell it the next step.
 Its reasoning repeats what was asked and names what decides before it decides: a small student copies from its own
-words of a moment ago more surely than it remembers the question, and repeats what a result says ("stock=30") more
-surely than it picks the right number of several.
+words of a moment ago more surely than it remembers the question. A number is repeated as the result has it
+("stock=30"), but what has to be judged is said in plain words ("R78 is delivered, too late"), which it understands.
 """
 
 import json
@@ -117,12 +117,12 @@ def _next_of_order(start: str, product: str, quantity: int, customer: str, resul
     verdict = draft["verdict"]
     if verdict == "ok":
         id = results[0].split()[0]
-        return Reply(f"It says verdict=ok: I place {id}.", tool="place", arguments={"order": id})
+        return Reply(f"Verdict ok: I place {id}.", tool="place", arguments={"order": id})
     if verdict == "not enough stock":
         why = f"not enough stock, only {draft['stock']} left"
     else:
         why = f"the total {draft['total']} is over the budget of {draft['budget']}"
-    return Reply(f"It says verdict={verdict}: I refuse.", f"I did not order: {why}.")
+    return Reply(f"Verdict {verdict}: I refuse.", f"I did not order: {why}.")
 
 
 def _placed(result: str) -> str:
@@ -138,7 +138,7 @@ def _status(wish: Wish, results: list[str]) -> Reply:
     if not results:
         return _look_at(order, "for its status")
     status = _values(results[0])["status"]
-    return Reply(f"It says status={status}.", f"Order {order} is {status}.")
+    return Reply(f"The status is {status}.", f"Order {order} is {status}.")
 
 
 def _cancel(wish: Wish, results: list[str]) -> Reply:
@@ -148,10 +148,10 @@ def _cancel(wish: Wish, results: list[str]) -> Reply:
     status = _values(results[0])["status"]
     if status in ("shipped", "delivered"):
         return Reply(
-            f"It says status={status}, too late: I refuse.", f"I did not cancel order {order}: it is already {status}."
+            f"{order} is {status}, too late: I refuse.", f"I did not cancel order {order}: it is already {status}."
         )
     if len(results) == 1:
-        return Reply(f"It says status={status}, in time: I cancel {order}.", tool="cancel", arguments={"order": order})
+        return Reply(f"{order} is {status}, in time: I cancel it.", tool="cancel", arguments={"order": order})
     if results[1] != f"{order} cancelled":
         raise ValueError(results[1])
     return Reply("It is cancelled.", f"Order {order} is cancelled.")
