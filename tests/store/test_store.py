@@ -3,9 +3,6 @@
 import subprocess
 import sys
 import textwrap
-import threading
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -22,12 +19,6 @@ CALL = Message(
     reasoning_content="I look.\n",
     tool_calls=(ToolCall(id="c1", name="look", arguments='{"b": 1,  "a": "ü"}'),),
 )
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[TraceStore]:
-    with TraceStore(f"sqlite:///{tmp_path / 'traces.db'}") as store:
-        yield store
 
 
 def record(store: TraceStore, *, task: Task = TASK, finish: bool = True) -> Recording:
@@ -80,8 +71,7 @@ def test_the_newest_verdict_of_a_revision_counts(store: TraceStore) -> None:
     assert [summary.id for summary in store.summaries(verdict=Verdict.REJECTED)] == [id]
 
 
-def test_each_step_of_a_killed_process_is_on_disk(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path / 'traces.db'}"
+def test_each_step_of_a_killed_process_is_on_disk(url: str) -> None:
     script = f"""
         import os, signal, sys
         sys.path.insert(0, {str(Path(__file__).parent)!r})
@@ -106,18 +96,3 @@ def test_what_does_not_exist_is_named(store: TraceStore, tmp_path: Path) -> None
         store.load(id, 7)
     with pytest.raises(TutelageError, match="could not be opened"):
         TraceStore(f"sqlite:///{tmp_path / 'absent' / 'traces.db'}")
-
-
-def test_several_that_open_a_new_store_at_once_all_get_it(tmp_path: Path) -> None:
-    for attempt in range(5):
-        url = f"sqlite:///{tmp_path / f'{attempt}.db'}"
-        start = threading.Barrier(8)
-
-        def opened(url: str = url, start: threading.Barrier = start) -> list[str]:
-            start.wait()
-            with TraceStore(url) as store:
-                return store.runs()
-
-        with ThreadPoolExecutor(8) as pool:
-            found = [pool.submit(opened) for _ in range(8)]
-        assert [runs.result() for runs in found] == [[]] * 8

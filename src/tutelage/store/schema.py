@@ -1,23 +1,10 @@
-"""The store's tables.
+"""The store's tables, as migrations make them (migrate.py); the text that is searched stands in search.py.
 
 A message is stored once and linked to the one before it, so an edited history is a branch and not a copy; a step
 points at the last message that it saw. JSON is kept as text, as it arrived.
 """
 
-from sqlalchemy import (
-    DDL,
-    Column,
-    Float,
-    ForeignKey,
-    Index,
-    Integer,
-    MetaData,
-    String,
-    Table,
-    Text,
-    event,
-    text,
-)
+from sqlalchemy import Column, Float, ForeignKey, Index, Integer, MetaData, String, Table, Text, text
 
 metadata = MetaData()
 
@@ -153,13 +140,4 @@ preferences = Table(
     Column("reviewer", String, nullable=False),
     Column("comment", Text, nullable=False),
     Column("created", String, nullable=False),
-)
-
-# The text of each revision for full-text search, without a copy of it (SQLite only; see search.py).
-event.listen(
-    metadata,
-    "after_create",
-    DDL(  # type: ignore[no-untyped-call]
-        "CREATE VIRTUAL TABLE IF NOT EXISTS trace_text USING fts5(text, content='')"
-    ).execute_if(dialect="sqlite"),
 )

@@ -1,26 +1,30 @@
 """Full-text search over messages and reasoning.
 
-SQLite has an index of words (FTS5), one document a revision; it is written when a trace is finished or edited, so
-that recording a step costs nothing more. Other databases look through the messages with LIKE.
+The table `trace_text` has one document a revision, written when a trace is finished or edited, so that recording a
+step costs nothing more. SQLite keeps an index of words of it (FTS5) and no copy of the text; other databases keep its
+words and look through them with LIKE.
 """
 
 import re
+import unicodedata
 from collections.abc import Sequence
 
-from sqlalchemy import ColumnElement, Connection, and_, column, exists, literal_column, select, table, text, true
+from sqlalchemy import ColumnElement, Connection, and_, column, literal_column, select, table, text, true
 
 from tutelage.store import schema
 from tutelage.trace import Message
 
 REVISION = 2**40  # the document of a summary's revision is number + revision * REVISION
-MATCHING = table("trace_text", column("rowid"), column("trace_text"))
+MATCHING = table("trace_text", column("rowid"), column("trace_text"), column("text"))
 
 
 def add_document(connection: Connection, number: int, revision: int, messages: Sequence[Message]) -> None:
     """Make a revision's text findable; once a revision."""
-    if connection.dialect.name != "sqlite":
-        return
-    values = {"id": number + revision * REVISION, "text": searchable_text(messages)}
+    searchable = searchable_text(messages)
+    values = {
+        "id": number + revision * REVISION,
+        "text": searchable if connection.dialect.name == "sqlite" else f" {words_of(searchable)}",
+    }
     connection.execute(text("INSERT INTO trace_text (rowid, text) VALUES (:id, :text)"), values)
 
 
@@ -37,14 +41,18 @@ def searchable_text(messages: Sequence[Message]) -> str:
 
 def matches(dialect: str, words: str) -> ColumnElement[bool]:
     """Whether a summary's trace holds all of `words`, in any order; "several words" in quotes stand together."""
+    document = schema.summaries.c.number + schema.summaries.c.revision * literal_column(str(REVISION))
     if dialect == "sqlite":
-        document = schema.summaries.c.number + schema.summaries.c.revision * literal_column(str(REVISION))
         return document.in_(select(MATCHING.c.rowid).where(MATCHING.c.trace_text.op("MATCH")(_expression(words))))
-    conditions: list[ColumnElement[bool]] = []
-    for phrase in phrases(words):
-        body = schema.messages.c.body.icontains(phrase, autoescape=True)
-        conditions.append(exists().where(schema.messages.c.trace_id == schema.summaries.c.trace_id, body))
-    return and_(true(), *conditions)
+    found = (f" {words_of(phrase)}" for phrase in phrases(words))
+    conditions = [MATCHING.c.text.contains(phrase, autoescape=True) for phrase in found if phrase.strip()]
+    return document.in_(select(MATCHING.c.rowid).where(and_(true(), *conditions)))
+
+
+def words_of(text: str) -> str:
+    """The words that FTS5 sees in a text, without case and accents, a blank between each and the next."""
+    plain = "".join(char for char in unicodedata.normalize("NFKD", text) if not unicodedata.combining(char))
+    return " ".join(re.findall(r"[^\W_]+", plain.casefold()))
 
 
 def phrases(words: str) -> list[str]:

@@ -12,18 +12,19 @@ from types import TracebackType
 from typing import Any, Self
 
 from pydantic import JsonValue
-from sqlalchemy import Connection, Engine, Row, create_engine, event, insert, inspect, select
+from sqlalchemy import Connection, Row, create_engine, event, insert, select
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, NoSuchModuleError
 
-from tutelage.errors import TutelageError
+from tutelage.errors import MissingExtra, TutelageError
 from tutelage.store import schema
 from tutelage.store.history import append, chain, first_revision, step_values
 from tutelage.store.listing import Listing
+from tutelage.store.migrate import migrate
+from tutelage.store.once import insert_once
 from tutelage.store.recording import AlreadyRecorded, Recording
 from tutelage.store.reviews import Judgement, Reviews
 from tutelage.store.summaries import (
     TraceSummary,
-    add_missing_summaries,
     add_summary,
     current_verdict,
     selected,
@@ -56,11 +57,12 @@ class TraceStore:
             self._engine = create_engine(url)
             if self._engine.dialect.name == "sqlite":
                 event.listen(self._engine, "connect", _configure_sqlite)
-            _create_tables(self._engine)
-            add_missing_summaries(self._engine)
+            migrate(self._engine)
             self.listing = Listing(self._engine)
             self.reviews = Reviews(self._engine)
         except (ArgumentError, NoSuchModuleError, ImportError) as error:
+            if isinstance(error, ImportError) and error.name == "psycopg":
+                raise MissingExtra("psycopg", "postgresql") from None
             raise TutelageError(f'The store "{_shown(url)}" cannot be used: {_shown(str(error))}.') from None
         except DBAPIError as error:
             raise TutelageError(f'The store "{_shown(url)}" could not be opened: {error.orig}.') from error
@@ -281,18 +283,6 @@ def _configure_sqlite(connection: Any, _record: Any) -> None:
     cursor.close()
 
 
-def _create_tables(engine: Engine) -> None:
-    """Create what is missing. Of several processes that open a new store at once, one does it and the others wait."""
-    if set(schema.metadata.tables) <= set(inspect(engine).get_table_names()):
-        return
-    with engine.begin() as connection:
-        if engine.dialect.name == "sqlite":
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
-        elif engine.dialect.name == "postgresql":
-            connection.exec_driver_sql("SELECT pg_advisory_xact_lock(hashtext('tutelage.create_tables'))")
-        schema.metadata.create_all(connection)
-
-
 def _add(connection: Connection, trace: Trace) -> None:
     finished = now().isoformat()
     connection.execute(
@@ -328,11 +318,7 @@ def _add(connection: Connection, trace: Trace) -> None:
 def _store_tools(connection: Connection, tools: Sequence[Tool]) -> str:
     body = json.dumps([tool.model_dump() for tool in tools], ensure_ascii=False)
     id = hashlib.sha256(body.encode()).hexdigest()
-    table = schema.toolsets
-    if connection.scalar(select(table.c.id).where(table.c.id == id)) is None:
-        # Two collectors may meet here; the second one's row is the same.
-        prefix = "OR IGNORE" if connection.dialect.name == "sqlite" else ""
-        connection.execute(insert(table).prefix_with(prefix).values(id=id, body=body))
+    insert_once(connection, schema.toolsets, id=id, body=body)
     return id
 
 

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Engine, Row, Select, case, func, insert, select, update
+from sqlalchemy import Connection, Row, Select, case, func, insert, select, update
 
 from tutelage.store import schema
 from tutelage.store.history import chain
@@ -79,22 +79,14 @@ def summarise(connection: Connection, trace_id: str) -> None:
     add_document(connection, number, revision, messages)
 
 
-def add_missing_summaries(engine: Engine) -> None:
-    """Summarise the traces of a store that was written before it had this table."""
-    missing = select(schema.traces.c.id, schema.traces.c.finished).where(
-        schema.traces.c.id.not_in(select(schema.summaries.c.trace_id))
-    )
-    with engine.connect() as connection:
-        counts = [connection.scalar(select(func.count()).select_from(t)) for t in (schema.traces, schema.summaries)]
-        if counts[0] == counts[1]:
-            return
-    with engine.begin() as connection:
-        if connection.dialect.name == "sqlite":
-            connection.exec_driver_sql("BEGIN IMMEDIATE")  # of two that open it, one finds the work done
-        for id, finished in connection.execute(missing).all():
-            add_summary(connection, id)
-            if finished:
-                summarise(connection, id)
+def add_missing_summaries(connection: Connection) -> None:
+    """Summarise the traces of a store that was written before it had this table, or whose rows a migration removed."""
+    table = schema.traces
+    missing = table.c.id.not_in(select(schema.summaries.c.trace_id))
+    for id, finished in connection.execute(select(table.c.id, table.c.finished).where(missing)).all():
+        add_summary(connection, id)
+        if finished:
+            summarise(connection, id)
 
 
 def selected(*more: Any) -> Select[Any]:
