@@ -1,10 +1,11 @@
 """Figures of the rows that are made: prints one `figure: value` line each.
 
-    python benchmarks/rows.py                   # the long form: at least 2,000 conversations, about ten minutes
+    python benchmarks/rows.py                   # the long form: 2,000 conversations, 100,000 traces; over an hour
     python benchmarks/rows.py --short           # a look
     python benchmarks/rows.py --only exactness --template qwen3 --template llama3_1
 
-What each template cannot express, and how often, stands in docs/templates.md; --table prints that table.
+What each template cannot express, and how often, stands in docs/templates.md; --table prints that table. render_speedup
+needs TRL, which Tutelage never imports.
 """
 
 import argparse
@@ -23,17 +24,18 @@ from random_chats import Chat, conversations
 from row_check import Outcome, RowCheck
 from stock import STOCK, Stock
 
+from rows_speed import LARGE, ROUNDS, SHORT, peak_rss_mb, render_speedup
 from tutelage.endpoint.embedded import EmbeddedEndpoint
 from tutelage.render.student import embedded_gguf
 
-LONG, SHORT = 92, 3  # conversations a template
+MANY, FEW = 92, 3  # conversations a template
 
 Figures = Iterator[tuple[str, str]]  # each as soon as it is known
 
 
 def exactness(options: argparse.Namespace) -> Figures:
     """Random conversations against llama.cpp, Transformers and TRL, on every template: no row may be inexact."""
-    count = SHORT if options.short else LONG
+    count = FEW if options.short else MANY
     chosen = [stock for stock in STOCK if not options.template or stock.name in options.template]
     outcomes = {}
     for stock in chosen:
@@ -84,15 +86,31 @@ def share(part: int, outcome: Outcome) -> str:
     return f"{part / outcome.rows:.3f}"
 
 
-FIGURES: dict[str, Callable[[argparse.Namespace], Figures]] = {"exactness": exactness}
+def speed(options: argparse.Namespace) -> Figures:
+    """Against TRL's SFTTrainer, which prepares the same rows."""
+    yield "render_speedup", f"{render_speedup(options.trl_python, 1 if options.short else ROUNDS):.1f}"
+
+
+def memory(options: argparse.Namespace) -> Figures:
+    """Of `tutelage dataset build`."""
+    yield "peak_rss_mb", str(peak_rss_mb(options.traces or (SHORT if options.short else LARGE)))
+
+
+FIGURES: dict[str, Callable[[argparse.Namespace], Figures]] = {
+    "exactness": exactness,
+    "speed": speed,
+    "memory": memory,
+}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--short", action="store_true", help="few conversations")
-    parser.add_argument("--only", action="append", choices=FIGURES, help="this figure; may be given again")
+    parser.add_argument("--short", action="store_true", help="few conversations, one round against TRL, 5,000 traces")
+    parser.add_argument("--only", action="append", choices=FIGURES, help="these figures; may be given again")
     parser.add_argument("--template", action="append", choices=[stock.name for stock in STOCK], help="this template")
     parser.add_argument("--table", action="store_true", help="also what was refused and why, on standard error")
+    parser.add_argument("--traces", type=int, help="so many for peak_rss_mb, instead of 100,000")
+    parser.add_argument("--trl-python", default=sys.executable, help="the interpreter of an environment with TRL")
     options = parser.parse_args()
     for name in options.only or FIGURES:
         for figure, value in FIGURES[name](options):

@@ -1,16 +1,8 @@
-"""How fast rows are made, and in how much memory.
+"""How fast rows are made, and in how much memory: two figures of benchmarks/rows.py."""
 
-    python benchmarks/rows_speed.py --trl-python PATH    # render_speedup and peak_rss_mb, one "figure: value" line each
-    python benchmarks/rows_speed.py --short              # 5,000 traces instead of 100,000
-
-`--trl-python` is the interpreter of an environment that has TRL and datasets; Tutelage never imports them.
-"""
-
-import argparse
 import json
 import os
 import random
-import resource
 import subprocess
 import sys
 import tempfile
@@ -22,41 +14,26 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from tutelage.dataset.rows import RowMaker
 from tutelage.dataset.unroll import unroll
-from tutelage.dataset.write import RowWriter
 from tutelage.project import Project
-from tutelage.render.serving import planned_serving
 from tutelage.render.student import embedded_gguf, load_template, save_tokenizer
 from tutelage.store import TraceStore
 from tutelage.trace import Message, StopReason, Task, Tool, ToolCall, Trace
 
-SPEED_TRACES, SPEED_STEPS = 40, 8
+SPEED_TRACES, SPEED_STEPS, ROUNDS = 40, 8, 3
 LARGE, SHORT = 100_000, 5_000
 WORDS = [f"{start}{end}" for start in ("al", "be", "cor", "dis", "en") for end in ("am", "ic", "or", "une", "ast")]
 ONE_THREAD = {"TOKENIZERS_PARALLELISM": "false", "RAYON_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 SETTINGS = 'name = "benchmark"\n[dataset]\nmax_length = 100000\n'
 
 
-def main() -> None:
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("--trl-python", help="the interpreter of an environment with TRL")
-    options.add_argument("--short", action="store_true", help="fewer traces for peak_rss_mb")
-    options.add_argument("--ours", help=argparse.SUPPRESS)  # the process that is timed
-    given = options.parse_args()
-    if given.ours:
-        print(json.dumps(_make_rows(Path(given.ours))))
-        return
-    print(f"peak_rss_mb: {peak_rss_mb(SHORT if given.short else LARGE)}", flush=True)  # first: see its last lines
-    if given.trl_python:
-        print(f"render_speedup: {render_speedup(given.trl_python):.1f}", flush=True)
-
-
-def render_speedup(trl_python: str) -> float:
+def render_speedup(trl_python: str, rounds: int = ROUNDS) -> float:
     """How many times our processor time TRL's SFTTrainer takes to prepare the same rows: one process, one thread each.
 
-    Processor time, as another process at work would slow the one more than the other.
+    Processor time, as another process at work would slow the one more than the other; the least of `rounds`, ours and
+    TRL's in turns. `trl_python` is the interpreter of an environment with TRL.
     """
+    here = Path(__file__).parent
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         (folder / "tutelage.toml").write_text(SETTINGS)
@@ -64,13 +41,14 @@ def render_speedup(trl_python: str) -> float:
         (folder / "traces.jsonl").write_text("\n".join(trace.model_dump_json() for trace in traces))
         (folder / "rows.jsonl").write_text("\n".join(json.dumps(row) for trace in traces for row in _trl_rows(trace)))
         save_tokenizer(embedded_gguf(), folder / "tokenizer", load_template("qwen3", folder))
-        ours = _timed([sys.executable, __file__, "--ours", str(folder)])
-        theirs = _timed([trl_python, str(Path(__file__).with_name("trl_rows.py")), str(folder)])
-    if ours["rows"] != theirs["rows"]:
-        raise SystemExit(f"We made {ours['rows']} rows, TRL {theirs['rows']}.")
-    for name, found in (("ours", ours), ("TRL", theirs)):
-        print(f"# {name}: {found['rows']} rows, {found['tokens']} tokens in {found['seconds']:.2f} s", flush=True)
-    return float(theirs["seconds"] / ours["seconds"])
+        sides = {"ours": [sys.executable, str(here / "our_rows.py")], "TRL": [trl_python, str(here / "trl_rows.py")]}
+        found = [{name: _timed([*side, str(folder)]) for name, side in sides.items()} for _ in range(rounds)]
+    least = {name: min((each[name] for each in found), key=lambda timed: timed["seconds"]) for name in sides}
+    for name, timed in least.items():
+        _note(f"{name}: {timed['rows']} rows, {timed['tokens']} tokens in {timed['seconds']:.2f} s of processor time")
+    if least["ours"]["rows"] != least["TRL"]["rows"]:
+        raise SystemExit("TRL did not make as many rows.")
+    return float(least["TRL"]["seconds"] / least["ours"]["seconds"])
 
 
 def peak_rss_mb(count: int) -> int:
@@ -83,13 +61,17 @@ def peak_rss_mb(count: int) -> int:
             for first in range(0, count, 500):
                 store.add(list(islice(traces, min(500, count - first))))
         started = time.monotonic()
-        command = [sys.executable, "-m", "tutelage", "dataset", "build", "-p", str(folder), "--json"]
-        built = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
+        with (folder / "summary.json").open("w") as summary:
+            command = [sys.executable, "-m", "tutelage", "dataset", "build", "-p", str(folder), "--json"]
+            building = subprocess.Popen(command, stdout=summary)
+            _, status, used = os.wait4(building.pid, 0)
         seconds = time.monotonic() - started
+        if status:
+            raise SystemExit("The dataset was not built.")
+        built = json.loads((folder / "summary.json").read_text())
     kept, rows = built["traces_kept"], built["train"]["rows"] + built["validation"]["rows"]
-    print(f"# {kept} traces, {rows} rows, {built['tokens_tree']} tokens in the tree in {seconds:.0f} s", flush=True)
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss  # the build is the only child so far
-    return round(peak / (2**20 if sys.platform == "darwin" else 2**10))
+    _note(f"{kept} traces, {rows} rows, {built['tokens_tree']} tokens in the tree in {seconds:.0f} s")
+    return round(used.ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10))
 
 
 def synthetic_traces(steps: int, words: int, tools: int, seed: int = 0) -> Iterator[Trace]:
@@ -103,9 +85,7 @@ def synthetic_traces(steps: int, words: int, tools: int, seed: int = 0) -> Itera
         messages = [system, Message(role="user", content=question)]
         for step in range(steps):
             tool = draw.choice(offered)
-            call = ToolCall(
-                id=f"c{step}", name=tool.name, arguments=json.dumps({"query": _text(draw, 3), "page": step})
-            )
+            call = ToolCall(id=f"c{step}", name=tool.name, arguments=_arguments(draw))
             thought = "I look further. " + _text(draw, 20)
             messages.append(Message(role="assistant", content="", reasoning_content=thought, tool_calls=(call,)))
             messages.append(Message(role="tool", content=_text(draw, words), tool_call_id=call.id))
@@ -138,6 +118,12 @@ def _tool(number: int) -> Tool:
     return Tool(name=f"search_{number}", definition=json.dumps({"type": "function", "function": function}))
 
 
+def _arguments(draw: random.Random) -> str:
+    """The same keys in every call: TRL's rows, whose arguments are structs, would be filled up with nulls."""
+    order = draw.choice(("newest", "oldest", "best"))
+    return json.dumps({"query": _text(draw, 3), "page": draw.randrange(20), "order": order})
+
+
 def _text(draw: random.Random, words: int) -> str:
     return " ".join(draw.choices(WORDS, k=words))
 
@@ -152,27 +138,11 @@ def _trl_rows(trace: Trace) -> Iterator[dict[str, Any]]:
         yield {"prompt": messages[:-1], "completion": messages[-1:], "tools": tools}
 
 
-def _make_rows(folder: Path) -> dict[str, Any]:
-    """Render, tokenise and write the rows of the folder's traces."""
-    project = Project.open(folder)
-    traces = [Trace.model_validate_json(line) for line in (folder / "traces.jsonl").read_text().splitlines()]
-    maker = RowMaker.of(project, planned_serving(project.settings), "keep")
-    rows = tokens = 0
-    started = time.process_time()
-    with RowWriter(folder / "ours.parquet") as writer:
-        for trace in traces:
-            for row in maker.rows(trace):
-                writer.add(trace, row.unrolled, row.tokens)
-                rows += 1
-                tokens += len(row.tokens.input_ids)
-    return {"rows": rows, "tokens": tokens, "seconds": time.process_time() - started}
-
-
 def _timed(command: list[str]) -> dict[str, Any]:
     """What a process says of its own work in its last line."""
     ended = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env={**os.environ, **ONE_THREAD})
     return dict(json.loads(ended.stdout.strip().splitlines()[-1]))
 
 
-if __name__ == "__main__":
-    main()
+def _note(text: str) -> None:
+    print(f"# {text}", file=sys.stderr, flush=True)

@@ -12,15 +12,16 @@ from enum import Enum
 from functools import cached_property
 from typing import Any
 
-from tutelage.render.engine import CannotExpress, Engine
+from tutelage.render.engine import CannotExpress, Engine, Written
 from tutelage.render.marks import Kind, Leaf
 from tutelage.render.outline import Outline
 
 TAG = re.compile(r"<[^<>\s\0]+[>\0]|\[/?[A-Z_]+\]")
-Write = Callable[[Sequence[Mapping[str, Any]], Sequence[Mapping[str, Any]]], tuple[Outline, str]]
+Write = Callable[[Sequence[Mapping[str, Any]], Sequence[Written]], tuple[Outline, str]]
 
 KEY = "qzkeyzq"
-TOOL = {"type": "function", "function": {"name": "probe", "description": "probe", "parameters": {"type": "object"}}}
+PROBE = {"name": "probe", "description": "probe", "parameters": {"type": "object"}}
+TOOL = Written({"type": "function", "function": PROBE})
 QUESTION = {"role": "user", "content": "probe"}
 
 

@@ -21,6 +21,7 @@ from tutelage.errors import TutelageError
 from tutelage.trace import Message, Tool
 
 SIGNED, UNSIGNED = range(-(2**63), 2**63), range(2**63, 2**64)  # what llama.cpp keeps as integers
+_quote = json.JSONEncoder(ensure_ascii=False).encode  # a text, as JSON
 
 
 class Engine(StrEnum):
@@ -88,7 +89,7 @@ def engine_message(message: Message, engine: Engine, *, reasoning: bool, exact: 
 
 
 @lru_cache(maxsize=1024)
-def engine_tool(tool: Tool, engine: Engine) -> dict[str, Any]:
+def engine_tool(tool: Tool, engine: Engine) -> Written:
     """`tool` as the engine hands it to the template; shared, not to be changed. Raises CannotExpress."""
     definition = parse_json(tool.definition, f'tool "{tool.name}"', engine)
     function = definition.get("function") if isinstance(definition, dict) else None
@@ -150,7 +151,3 @@ def _bracketed(start: str, items: list[str], end: str, indent: int | None, depth
     line = "\n" + " " * indent * depth
     inner = line + " " * indent
     return start + inner + ("," + inner).join(items) + line + end
-
-
-def _quote(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False)

@@ -41,16 +41,15 @@ class Marked:
     """A conversation whose texts are marks; mark number i stands for leaves[i]. White space stays as it is."""
 
     messages: list[dict[str, Any]]
-    tools: list[dict[str, Any]]
+    tools: list[Written]
     leaves: list[Leaf] = field(default_factory=list)
 
     @classmethod
-    def of(cls, messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]]) -> "Marked":
+    def of(cls, messages: Sequence[Mapping[str, Any]], tools: Sequence[Written]) -> "Marked":
         """`messages` and `tools` as engine_message and engine_tool give them."""
         marked = cls([], [])
         for tool in tools:
-            name = marked._mark(Leaf(Kind.TOOL, tool["function"]["name"]))
-            marked.tools.append(Written(tool).named(name) if not isinstance(tool, Written) else tool.named(name))
+            marked.tools.append(tool.named(marked._mark(Leaf(Kind.TOOL, tool["function"]["name"]))))
         for index, message in enumerate(messages):
             marked.messages.append(marked._message(message, index))
         return marked

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from tutelage.render.engine import CannotExpress, to_json
+from tutelage.render.engine import CannotExpress, Written, to_json
 from tutelage.render.llama_cpp import WHITE_SPACE
 from tutelage.render.marks import MARK, Kind, Leaf, Marked, shown
 
@@ -51,7 +51,7 @@ class Outline:
 def outline(
     render: Render,
     messages: Sequence[Mapping[str, Any]],
-    tools: Sequence[Mapping[str, Any]],
+    tools: Sequence[Written],
     specials: Sequence[str],
 ) -> Outline:
     """How the template writes the last of `messages`, the answer; `specials` are the tokenizer's special tokens.

@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import Any
 
 from tutelage.render.answer_format import QUESTION, AnswerFormat
-from tutelage.render.engine import CannotExpress, Engine, engine_message, engine_tool, to_json
+from tutelage.render.engine import CannotExpress, Engine, Written, engine_message, engine_tool, to_json
 from tutelage.render.marks import Marked, shown
 from tutelage.render.outline import OTHERWISE, Outline, outline
 from tutelage.render.student import Tokenizer
@@ -76,7 +76,7 @@ class Renderer:
         self._format.check(learnt, found.leaves, offered)
         return prompt, completion
 
-    def _write(self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]]) -> tuple[Outline, str]:
+    def _write(self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Written]) -> tuple[Outline, str]:
         """How the template writes the last of `messages`, the answer: in outline, and in full."""
         messages = [self._as_taken(message) for message in messages]
         found = outline(self._render, messages, tools, self._special_tokens)
@@ -108,7 +108,7 @@ class Renderer:
     def _message(self, message: Message, *, reasoning: bool, exact: bool = False) -> dict[str, Any]:
         return engine_message(message, self.engine, reasoning=reasoning, exact=exact)
 
-    def _tools(self, tools: Sequence[Tool]) -> list[dict[str, Any]]:
+    def _tools(self, tools: Sequence[Tool]) -> list[Written]:
         return [engine_tool(tool, self.engine) for tool in tools]
 
     @cached_property

@@ -16,6 +16,9 @@ from tutelage.errors import TutelageError
 from tutelage.render import llama_cpp
 from tutelage.render.engine import CannotExpress, Engine, to_json
 
+DICT_METHODS = frozenset(dir(dict))
+STRIPS = frozenset(("strip", "lstrip", "rstrip"))
+
 
 class Template:
     """A compiled chat template; `bos` and `eos` are the texts of the tokenizer's tokens."""
@@ -75,7 +78,7 @@ class _Generation(Extension):
 
 
 class _Environment(ImmutableSandboxedEnvironment):
-    """Transformers' environment, which vLLM uses."""
+    """Transformers' environment, which vLLM uses, with shortcuts: half of a rendering is looking up attributes."""
 
     def __init__(self, finalize: Callable[[Any], Any] | None = None) -> None:
         super().__init__(
@@ -84,6 +87,20 @@ class _Environment(ImmutableSandboxedEnvironment):
         self.filters["tojson"] = _tojson
         self.globals["raise_exception"] = _raise_exception
         self.globals["strftime_now"] = lambda form: datetime.now().strftime(form)
+        self._safe: dict[tuple[type, str], bool] = {}
+
+    def getattr(self, obj: Any, attribute: str) -> Any:
+        """A key of a dict at once: Jinja first looks for an attribute of that name, which no dict has."""
+        if isinstance(obj, dict) and attribute not in DICT_METHODS:
+            return obj[attribute] if attribute in obj else self.undefined(obj=obj, name=attribute)
+        return super().getattr(obj, attribute)
+
+    def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
+        """What Jinja says, which hangs on the type and the name alone."""
+        key = (type(obj), attr)
+        if key not in self._safe:
+            self._safe[key] = super().is_safe_attribute(obj, attr, value)
+        return self._safe[key]
 
 
 class _LlamaCpp(_Environment):
@@ -97,9 +114,7 @@ class _LlamaCpp(_Environment):
 
     def getattr(self, obj: Any, attribute: str) -> Any:
         found = super().getattr(obj, attribute)
-        if isinstance(obj, str) and attribute in ("strip", "lstrip", "rstrip"):
-            return partial(_strip, found)
-        return found
+        return partial(_strip, found) if attribute in STRIPS and isinstance(obj, str) else found
 
 
 def _strip(strip: Any, characters: str | None = None) -> str:
