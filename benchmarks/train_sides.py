@@ -1,0 +1,170 @@
+"""The two sides of benchmarks/train.py: TRL's SFTTrainer on rows, and Tutelage's TreeTrainer on trees of them.
+
+Both get the same model in the same type, the same fresh adapters, optimizer and schedule.
+"""
+
+import logging
+import tempfile
+import time
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import PeftModel
+from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback, TrainingArguments, set_seed
+from transformers.trainer_callback import PrinterCallback
+from transformers.utils.logging import disable_progress_bar
+
+from tutelage.train.compute import Compute
+from tutelage.train.config import TrainConfig
+from tutelage.train.fast import speed_up
+from tutelage.train.lora import add_lora
+from tutelage.train.run import load_student
+from tutelage.train.sft import StepTrees, TreeTrainer
+from tutelage.train.tree import Row, Tree, build_tree
+
+CONFIG = TrainConfig()
+clock = time.perf_counter  # in seconds
+TREE_TOKENS = 6_000  # a microbatch of ours: what a long trace of 8 steps has; memory_curve varies it
+
+
+@dataclass(frozen=True)
+class Course:
+    """One side's optimizer steps."""
+
+    seconds: list[float]  # of each step
+    losses: list[float]  # of each step
+    pieces: list[float]  # of each row, where the side runs rows one by one
+
+
+class _Stopwatch(TrainerCallback):  # type: ignore[misc]
+    def __init__(self) -> None:
+        self.seconds: list[float] = []
+        self.pieces: list[float] = []
+
+    def on_step_begin(self, *args: Any, **kwargs: Any) -> None:
+        self.started = self.last = clock()
+
+    def on_substep_end(self, *args: Any, **kwargs: Any) -> None:
+        now = clock()
+        self.pieces.append(now - self.last)
+        self.last = now
+
+    def on_pre_optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        self.on_substep_end()
+
+    def on_step_end(self, *args: Any, **kwargs: Any) -> None:
+        self.seconds.append(clock() - self.started)
+
+
+def ours(weights: Path, compute: Compute, steps: Sequence[Sequence[Row]], tree_tokens: int = TREE_TOKENS) -> Course:
+    disable_progress_bar()
+    model = _adapted(load_student(weights, compute))
+    speed_up(model)
+    return _run_ours(model, compute, StepTrees(steps, tree_tokens))
+
+
+def plain(weights: Path, compute: Compute, steps: Sequence[Sequence[Row]]) -> Course:
+    """Ours without a tree: PyTorch's causal attention, each row by itself; what the tree itself costs is beside it."""
+    model = _adapted(_load(weights, compute))
+    speed_up(model)
+    return _run_ours(model, compute, _Rows(steps))
+
+
+class _Rows(StepTrees):
+    def __init__(self, steps: Sequence[Sequence[Row]]) -> None:
+        super().__init__(steps, 0)
+
+    def __getitem__(self, i: int) -> list[Tree]:
+        return [build_tree([row]) for row in self.steps[i]]
+
+
+def trl(weights: Path, compute: Compute, steps: Sequence[Sequence[Row]]) -> Course:
+    """TRL on the same rows: one at a time with accumulation, which was its fastest way on a CPU."""
+    from datasets import Dataset, disable_progress_bars
+    from trl import SFTConfig, SFTTrainer
+
+    logging.getLogger("trl").setLevel(logging.ERROR)
+    disable_progress_bars()
+    model = _adapted(_load(weights, compute))
+    rows = [
+        {"input_ids": row.input_ids.tolist(), "completion_mask": (row.weights > 0).astype(int).tolist()}
+        for step in steps
+        for row in step
+    ]
+    (size,) = {len(step) for step in steps}
+    watch = _Stopwatch()
+    with tempfile.TemporaryDirectory() as scratch, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        arguments = SFTConfig(
+            **_arguments(scratch, compute, len(steps)),
+            gradient_accumulation_steps=size,
+            gradient_checkpointing=False,  # TRL's default recomputes: slower
+            max_length=None,
+            completion_only_loss=True,
+            train_sampling_strategy="sequential",
+            shuffle_dataset=False,
+        )
+        trainer = SFTTrainer(
+            model=model,
+            args=arguments,
+            train_dataset=Dataset.from_list(rows),
+            processing_class=AutoTokenizer.from_pretrained(weights),
+            callbacks=[watch],
+        )
+        _run(trainer)
+    return Course(watch.seconds, _losses(trainer), watch.pieces)
+
+
+def _run_ours(model: PeftModel, compute: Compute, steps: StepTrees) -> Course:
+    watch = _Stopwatch()
+    with tempfile.TemporaryDirectory() as scratch:
+        arguments = TrainingArguments(
+            **_arguments(scratch, compute, len(steps)), remove_unused_columns=False, dataloader_pin_memory=False
+        )
+        trainer = TreeTrainer(model=model, args=arguments, steps=steps, validation=[], callbacks=[watch])
+        _run(trainer)
+    return Course(watch.seconds, _losses(trainer), [])
+
+
+def _arguments(folder: str, compute: Compute, steps: int) -> dict[str, Any]:
+    return {
+        "output_dir": folder,
+        "max_steps": steps,
+        "per_device_train_batch_size": 1,
+        "learning_rate": CONFIG.learning_rate,
+        "lr_scheduler_type": "constant",
+        "adam_beta2": CONFIG.adam_beta2,
+        "max_grad_norm": CONFIG.max_grad_norm,
+        "optim": "adamw_torch",
+        "use_cpu": compute.device.type == "cpu",
+        "bf16": compute.dtype == torch.bfloat16,
+        "logging_steps": 1,
+        "save_strategy": "no",
+        "report_to": [],
+        "disable_tqdm": True,
+    }
+
+
+def _run(trainer: Any) -> None:
+    trainer.remove_callback(PrinterCallback)
+    trainer.train()
+
+
+def _losses(trainer: Any) -> list[float]:
+    return [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+
+
+def _load(weights: Path, compute: Compute) -> Any:
+    disable_progress_bar()
+    model = AutoModelForCausalLM.from_pretrained(weights, dtype=compute.dtype, attn_implementation="sdpa")
+    model.config.use_cache = False
+    return model.to(compute.device)
+
+
+def _adapted(model: Any) -> PeftModel:
+    set_seed(0)
+    return add_lora(model, CONFIG)
