@@ -44,7 +44,7 @@ def dataset(
 
     from tutelage.dataset.conversations import write_conversations
     from tutelage.publish import push_dataset
-    from tutelage.publish.secrets import known_secrets
+    from tutelage.secrets import known_secrets
 
     opened = open_project(project)
     if unroll not in ("none", "turns", "steps"):
