@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 Role = Literal["system", "user", "assistant", "tool"]
 IMPORTED = "imported"  # in a trace's metadata: where it was imported from
+RERUN = "rerun"  # in a trace's metadata: of the re-run that its revision is, or is an edit of
 
 
 class Plain(BaseModel):
@@ -135,7 +136,10 @@ class StopReason(StrEnum):
 
 
 class Step(Plain):
-    """One model call: it saw `messages[:seen]`, gave `messages[seen]`; tool results follow up to the next step."""
+    """One model call: it saw `messages[:seen]`, gave `messages[seen]`; tool results follow up to the next step.
+
+    A stale step saw what stood there before an edit.
+    """
 
     seen: int
     started: datetime
@@ -163,6 +167,7 @@ class Trace(Plain):
     messages: tuple[Message, ...]
     tools: tuple[Tool, ...]
     steps: tuple[Step, ...] = ()
+    stale: tuple[int, ...] = ()  # places of steps whose history was edited since, and which nobody has confirmed
     stop_reason: StopReason | None = None  # None: not finished
     reward: float | None = None
     reward_reason: str = ""

@@ -44,7 +44,17 @@ def test_help_takes_under_half_a_second() -> None:
 
 COMMANDS = (
     *("init", "collect", "import", "dataset build", "train", "evaluate", "report", "quickstart", "chat", "doctor"),
-    *("traces list", "traces show", "traces approve", "traces reject", "traces edit", "review", "serve", "endpoint"),
+    *(
+        "traces list",
+        "traces show",
+        "traces approve",
+        "traces reject",
+        "traces edit",
+        "traces rerun",
+        "review",
+        "serve",
+        "endpoint",
+    ),
     *("push dataset", "push model"),
 )
 

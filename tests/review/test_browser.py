@@ -124,7 +124,7 @@ def test_a_message_is_edited_in_place_and_its_arguments_are_checked_while_one_ty
     arguments.fill('{"id": "P7"}')
     expect(page.get_by_text("is not of type")).to_have_count(0)
     press(page, "Control+Enter")
-    expect(page.get_by_text("follows an edit")).to_be_visible()
+    expect(page.get_by_text("stale", exact=True)).to_be_visible()
     assert store.load(id).messages[2].tool_calls[0].arguments == '{"id": "P7"}'
     page.get_by_role("link", name="what changed").click()
     expect(page.locator("ins").first).to_be_visible()

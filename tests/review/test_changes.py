@@ -11,7 +11,7 @@ from tutelage.errors import TutelageError
 from tutelage.review import changes
 from tutelage.review.arguments import fault
 from tutelage.review.changes import CallText, pretty
-from tutelage.review.differences import differences, edited, word_difference
+from tutelage.review.differences import differences, origins, word_difference
 from tutelage.review.edit import check_messages, read_edited, to_editable
 from tutelage.trace import Message, Tool, ToolCall
 
@@ -97,7 +97,7 @@ def test_every_change_leaves_a_conversation_that_can_be_stored(messages: list[Me
         check_messages(messages)
         assert read_edited(to_editable(messages))
     unchanged = [one for one in differences(before, messages) if one.change == "same"]
-    assert len(unchanged) == edited(before, messages).count(False)
+    assert len(unchanged) == len(messages) - origins(before, messages).count(None)
 
 
 @settings(deadline=None)

@@ -125,7 +125,7 @@ def test_an_edit_makes_a_revision_and_a_form_left_as_it_is_makes_none(client: Te
     trace = store.load(id)
     assert (trace.revision, trace.messages[2].reasoning_content) == (1, "I look it up.")
     page = client.get(f"/trace/{id}").text
-    assert "follows an edit" in page
+    assert ">stale<" in page
     assert "message 3 rewritten" in page
     assert "<ins> it up</ins>" in client.get(f"/trace/{id}/diff").text
 

@@ -22,6 +22,7 @@ from tutelage.trace import StopReason, Task, ToolCall
 from tutelage.world import open_world, worlds_folder
 
 RUN = "chat"
+WORLD_OF = "world_of"  # in a trace's metadata: the task whose world it took place in
 PATIENCE_SECONDS = 86_400.0  # a person may think between two turns
 STOPPED = "The user stopped it."
 Read = Callable[[], str | None]  # the next line of the user's; None: they are done
@@ -49,9 +50,9 @@ def run_chat(
     that of the task `task_id`, or of the first held-out task. The trace goes to the store under the run "chat",
     finished however the chat ended, so that it can be judged. None where the user left without a word.
     """
-    first = _without_asyncio(read)
+    first = without_asyncio(read)
     while first is not None and not first.strip():
-        first = _without_asyncio(read)
+        first = without_asyncio(read)
     if first is None:
         return None
     system_prompt = project.system_prompt(system_prompt_file)
@@ -67,7 +68,7 @@ def run_chat(
             limits = limits.model_copy(update={"max_seconds": PATIENCE_SECONDS, "max_steps": 10_000})
             servers = connect_servers(project.mcp_servers(values), world, tool_seconds=limits.tool_seconds)
             async with endpoint(values) as asked, servers as connected:
-                about: dict[str, JsonValue] = {"world_of": world_task.id} if world_task is not task else {}
+                about: dict[str, JsonValue] = {WORLD_OF: world_task.id} if world_task is not task else {}
                 recording = store.begin(
                     run=RUN, task=task, attempt=0, model=asked.model, tools=connected.tools, metadata=about
                 )
@@ -106,6 +107,11 @@ def _world_task(project: Project, task_id: str | None) -> Task | None:
     """The task whose world the chat takes place in; None where worlds need no preparing."""
     if task_id is None:
         return project.tasks("evaluate")[0] if project.prepare else None
+    return find_task(project, task_id)
+
+
+def find_task(project: Project, task_id: str) -> Task:
+    """The task of that id in the project's files. Raises TutelageError."""
     for split in ("evaluate", "train"):
         for task in project.tasks(split):
             if task.id == task_id:
@@ -118,7 +124,7 @@ async def _turns(first: str, read: Read) -> AsyncIterator[str]:
     while line is not None:
         if line.strip():
             yield line
-        line = _without_asyncio(read)
+        line = without_asyncio(read)
 
 
 def _ask(confirm: Confirm | None) -> Callable[[ToolCall], Any] | None:
@@ -126,12 +132,12 @@ def _ask(confirm: Confirm | None) -> Callable[[ToolCall], Any] | None:
         return None
 
     async def ask(call: ToolCall) -> bool:
-        return bool(_without_asyncio(lambda: confirm(call)))
+        return bool(without_asyncio(lambda: confirm(call)))
 
     return ask
 
 
-def _without_asyncio(read: Callable[[], Answer]) -> Answer | None:
+def without_asyncio(read: Callable[[], Answer]) -> Answer | None:
     """Run what waits for a person in this thread: Ctrl-C then ends the waiting, which asyncio's handler would not.
 
     Nothing else happens in the event loop meanwhile. End of input and Ctrl-C are None.

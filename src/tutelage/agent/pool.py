@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tutelage.agent.rollout import RolloutEnd, run_rollout
+from tutelage.agent.rollout import run_rollout
 from tutelage.agent.servers import connect_servers, first_cause
 from tutelage.agent.student import StudentView
 from tutelage.endpoint.client import ChatEndpoint
@@ -17,6 +17,7 @@ from tutelage.store import TraceStore
 from tutelage.store.recording import AlreadyRecorded
 from tutelage.trace import StopReason, Task, Trace
 from tutelage.world import Reward, World, open_world
+from tutelage.world.world import Verifier
 
 HOPELESS = 5  # broken rollouts in a row, none before them better: the run is stopped
 
@@ -166,27 +167,13 @@ class _Pool:
             )
         if end.broken:
             return Finished(job, recording.id, end.stop_reason, None, end.steps, end.detail, broken=True)
-        reward = await asyncio.to_thread(self._judge, self.store.load(recording.id), end, world)
+        found = self.store.load(recording.id).model_copy(update={"stop_reason": end.stop_reason})
+        reward = await asyncio.to_thread(judge, self.project, self.verifier, found, world)
         try:
             recording.finish(end.stop_reason, reward, {**self.metadata, **end.notes})
         except AlreadyRecorded:
             return None
         return Finished(job, recording.id, end.stop_reason, reward, end.steps, end.detail)
-
-    def _judge(self, trace: Trace, end: RolloutEnd, world: World) -> Reward | None:
-        if not self.verifier:
-            return None
-        try:
-            reward = self.verifier(trace.model_copy(update={"stop_reason": end.stop_reason}), world)
-        except Exception as error:
-            name, why = self.project.settings.tasks.verifier, f"{type(error).__name__}: {error}"
-            raise TutelageError(f'verifier "{name}" failed on task "{trace.task.id}": {why}.') from error
-        if not isinstance(reward, Reward):
-            raise TutelageError(
-                f'The verifier "{self.project.settings.tasks.verifier}" returned a {type(reward).__name__} for task '
-                f'"{trace.task.id}". Return tutelage.Reward(value, reason).'
-            )
-        return reward
 
     def _give_up_on_a_hopeless_endpoint(self, finished: Finished) -> None:
         if not finished.broken:
@@ -194,3 +181,23 @@ class _Pool:
         self._failures += 1
         if self._failures >= HOPELESS:
             raise TutelageError(f"{HOPELESS} rollouts in a row failed. {finished.detail}")
+
+
+def judge(project: Project, verifier: Verifier | None, trace: Trace, world: World) -> Reward | None:
+    """What the project's verifier says of a rollout that has ended; None without a verifier.
+
+    Raises TutelageError where the verifier, the user's own, fails.
+    """
+    if not verifier:
+        return None
+    try:
+        reward = verifier(trace, world)
+    except Exception as error:
+        name, why = project.settings.tasks.verifier, f"{type(error).__name__}: {error}"
+        raise TutelageError(f'verifier "{name}" failed on task "{trace.task.id}": {why}.') from error
+    if not isinstance(reward, Reward):
+        raise TutelageError(
+            f'The verifier "{project.settings.tasks.verifier}" returned a {type(reward).__name__} for task '
+            f'"{trace.task.id}". Return tutelage.Reward(value, reason).'
+        )
+    return reward

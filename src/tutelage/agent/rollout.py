@@ -105,6 +105,7 @@ class Rollout:
     ask: Ask | None = None
     on_message: OnMessage | None = None
     show: Show | None = None
+    hint: str = ""  # the model finds it at the end of the system prompt; the recording does not hold it
     messages: list[Message] = field(default_factory=list)
     steps: int = 0
     completion_tokens: int = 0
@@ -114,11 +115,17 @@ class Rollout:
     _in_a_row: int = 0
 
     async def run(self, turns: AsyncIterator[str], system_prompt: str | None) -> RolloutEnd:
+        if system_prompt:
+            self._record(Message(role="system", content=system_prompt))
+        return await self.go_on(turns)
+
+    async def go_on(self, turns: AsyncIterator[str]) -> RolloutEnd:
+        """Go on from `messages`, which are recorded already: a turn that they leave open is answered first."""
         stop = _Stop(StopReason.ANSWER)
         try:
             async with asyncio.timeout(self.limits.max_seconds):
-                if system_prompt:
-                    self._record(Message(role="system", content=system_prompt))
+                if turn_is_open(self.messages):
+                    await self._answer_turn()
                 async for turn in turns:
                     self._record(Message(role="user", content=turn))
                     self._failures.clear()  # asked again, a call may well be made again
@@ -183,19 +190,16 @@ class Rollout:
     def _shown(self) -> Sequence[Message]:
         """What of the history the model sees."""
         if self.show is None:
-            return self.messages
+            return with_hint(self.messages, self.hint)
         shown = self.show(self.messages, self.servers.tools)
         cut = sum(before is not after for before, after in zip(self.messages, shown, strict=True))
         self.results_cut = max(self.results_cut, cut)
-        return shown
+        return with_hint(shown, self.hint)
 
     async def _run_call(self, call: ToolCall) -> ToolResult:
-        try:
-            arguments = json.loads(call.arguments or "{}")
-        except json.JSONDecodeError as error:
-            return ToolResult(f"Error: the arguments are not valid JSON: {error}.", is_error=True)
-        if not isinstance(arguments, dict):
-            return ToolResult("Error: the arguments are not a JSON object.", is_error=True)
+        arguments = read_arguments(call)
+        if isinstance(arguments, ToolResult):
+            return arguments
         if self.ask and not await self.ask(call):
             return ToolResult(REFUSED, is_error=True)
         return await self.servers.call(call.name, arguments)
@@ -225,6 +229,32 @@ class Rollout:
         self.messages.append(message)
         if self.on_message:
             self.on_message(message)
+
+
+def turn_is_open(messages: Sequence[Message]) -> bool:
+    """Whether the last user message waits for its answer."""
+    last = messages[-1] if messages else None
+    return last is not None and (last.role in ("user", "tool") or bool(last.tool_calls))
+
+
+def with_hint(messages: Sequence[Message], hint: str) -> Sequence[Message]:
+    """`messages` with `hint` at the end of the system prompt."""
+    if not hint:
+        return messages
+    first, rest = (messages[0], messages[1:]) if messages and messages[0].role == "system" else (None, messages)
+    told = f"{first.content}\n\n{hint}" if first and first.content else hint
+    return [Message(role="system", content=told), *rest]
+
+
+def read_arguments(call: ToolCall) -> dict[str, Any] | ToolResult:
+    """A call's arguments, or what the model is told of them if they cannot be read."""
+    try:
+        arguments = json.loads(call.arguments or "{}")
+    except json.JSONDecodeError as error:
+        return ToolResult(f"Error: the arguments are not valid JSON: {error}.", is_error=True)
+    if not isinstance(arguments, dict):
+        return ToolResult("Error: the arguments are not a JSON object.", is_error=True)
+    return arguments
 
 
 def _reason(error: EndpointError) -> StopReason:

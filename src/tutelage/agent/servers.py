@@ -8,7 +8,7 @@ import ssl
 import tempfile
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import IO, Any, cast
 from urllib.parse import urlsplit
 
@@ -49,6 +49,7 @@ class _Connection:
     name: str
     client: Client
     log: IO[bytes] | None  # a stdio server's standard error
+    readers: set[str] = field(default_factory=set)  # tools that it says change nothing
 
     def quote(self) -> str:
         lines = last_lines(self.log) if self.log else ""
@@ -59,9 +60,14 @@ class Servers:
     """Open connections to all MCP servers of a project, for one world. Made by `connect_servers`."""
 
     def __init__(self, tools: tuple[Tool, ...], connections: Mapping[str, _Connection], tool_seconds: float) -> None:
-        self.tools = tools
+        self.tools = tools  # which may be narrowed or put in the words of an earlier listing
         self._connections = connections  # by tool name
         self._tool_seconds = tool_seconds
+
+    def only_reads(self, name: str) -> bool:
+        """Whether the server says that the tool changes nothing; a tool that says nothing may change something."""
+        connection = self._connections.get(name)
+        return connection is None or name in connection.readers
 
     async def call(self, name: str, arguments: dict[str, Any]) -> ToolResult:
         """Call a tool; whatever goes wrong with the call itself is a result that a model can react to.
@@ -206,6 +212,8 @@ async def _list_tools(connection: _Connection) -> list[Tool]:
         else:
             for tool in page.tools:
                 tools.append(_tool(tool.name, tool.description or "", tool.input_schema, connection.name))
+                if tool.annotations and tool.annotations.read_only_hint:
+                    connection.readers.add(tool.name)
             cursor = page.next_cursor
         if not cursor or cursor in seen:
             return tools
@@ -225,6 +233,8 @@ async def _list_unchecked(connection: _Connection, cursor: str | None) -> tuple[
         if isinstance(name, str) and isinstance(schema, dict) and schema.get("type") == "object":
             tools.append(_tool(name, str(tool.get("description") or ""), schema, connection.name))
             valid.append(tool)
+            if (tool.get("annotations") or {}).get("readOnlyHint") is True:
+                connection.readers.add(name)
         else:
             _notice(f'MCP server "{connection.name}": the tool "{name}" is left out: it has no valid inputSchema.')
     session._absorb_tool_listing(ListToolsResult.model_validate({"tools": valid}), complete=False)

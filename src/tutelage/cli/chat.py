@@ -51,7 +51,7 @@ def chat(
             store,
             endpoint=connect,
             read=_read,
-            on_message=lambda message: _show(message, reasoning=not hide_reasoning),
+            on_message=lambda message: show_message(message, reasoning=not hide_reasoning),
             confirm=None if yes else _confirm,
             system_prompt_file=system_prompt_file,
             task_id=task,
@@ -69,6 +69,7 @@ def _model(project: "Project", base_url: str | None, model: str | None, stack: E
     """How to reach the wanted model, and the services that it does not need."""
     from tutelage.endpoint.client import ChatEndpoint
     from tutelage.endpoint.services import services_named_in
+    from tutelage.endpoint.teacher import connect_teacher
     from tutelage.project import expand
 
     settings = project.settings
@@ -82,13 +83,7 @@ def _model(project: "Project", base_url: str | None, model: str | None, stack: E
     if model == "teacher":
         if teacher is None:
             raise TutelageError("tutelage.toml names no [teacher]. Add it, or give --base-url and --model.")
-        key = os.environ.get(teacher.api_key_env)
-        where = "tutelage.toml: teacher: url"
-        return (
-            lambda values: ChatEndpoint(
-                expand(teacher.url, values, where), teacher.model, key, teacher.sampling, seconds
-            )
-        ), set()
+        return connect_teacher(project, teacher), set()
     if model not in ("student", "base"):
         raise TutelageError(f'"{model}" is none of student, base and teacher. For another model give --base-url too.')
     if settings.student.url:
@@ -113,7 +108,7 @@ def _confirm(call: "ToolCall") -> bool:
     return input(f"  Run {call.name} {call.arguments} ? [y/N] ").strip().lower() in ("y", "yes")
 
 
-def _show(message: "Message", *, reasoning: bool) -> None:
+def show_message(message: "Message", *, reasoning: bool) -> None:
     from rich.console import Console
 
     terminal = Console()

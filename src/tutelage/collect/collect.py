@@ -1,7 +1,6 @@
 """`tutelage collect`."""
 
 import asyncio
-import os
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tutelage.errors import TutelageError
-from tutelage.project import Project, Teacher, expand
+from tutelage.project import Project, Teacher
 from tutelage.store import TraceStore
 from tutelage.world import worlds_folder
 
@@ -77,7 +76,7 @@ def collect(
     started = time.monotonic()
     results: list[Any] = []
     if done < len(jobs):
-        collecting = _Collecting(project, store, run, teacher, teacher_url is not None, system_prompt_file)
+        collecting = _Collecting(project, store, run, teacher, teacher_url, system_prompt_file)
         results = collecting.run(jobs, done, on_progress)
     return CollectSummary(
         run=run,
@@ -101,7 +100,7 @@ class _Collecting:
         store: TraceStore,
         run: str,
         teacher: Teacher,
-        own_url: bool,
+        own_url: str | None,
         system_prompt_file: Path | None,
     ) -> None:
         self.project, self.store, self.run_name, self.teacher = project, store, run, teacher
@@ -109,13 +108,12 @@ class _Collecting:
         self.system_prompt = project.system_prompt(system_prompt_file)
 
     def run(self, jobs: list[Any], done: int, on_progress: OnProgress | None) -> list[Any]:
-        from tutelage.endpoint.services import services_named_in, start_services
+        from tutelage.endpoint.services import start_services
+        from tutelage.endpoint.teacher import services_not_needed
 
-        settings = self.project.settings.teacher
-        skip = services_named_in(settings.url, self.project) if self.own_url and settings else set()
         with (
             worlds_folder() as worlds,
-            start_services(self.project, worlds, skip=skip) as values,
+            start_services(self.project, worlds, skip=services_not_needed(self.project, self.own_url)) as values,
         ):
             return asyncio.run(self._run(jobs, done, on_progress, worlds, values))
 
@@ -123,7 +121,7 @@ class _Collecting:
         self, jobs: list[Any], done: int, on_progress: OnProgress | None, worlds: Path, values: dict[str, str]
     ) -> list[Any]:
         from tutelage.agent.pool import Finished, run_tasks
-        from tutelage.endpoint.client import ChatEndpoint
+        from tutelage.endpoint.teacher import connect_teacher
 
         finished, solved = done, 0
 
@@ -136,14 +134,7 @@ class _Collecting:
 
         if on_progress:
             on_progress(done, len(jobs), "")
-        url = expand(self.teacher.url, values, "tutelage.toml: teacher: url")
-        async with ChatEndpoint(
-            url,
-            self.teacher.model,
-            os.environ.get(self.teacher.api_key_env),
-            self.teacher.sampling,
-            self.project.settings.rollout.request_seconds,
-        ) as endpoint:
+        async with connect_teacher(self.project, self.teacher)(values) as endpoint:
             return await run_tasks(
                 jobs,
                 project=self.project,

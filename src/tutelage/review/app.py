@@ -28,6 +28,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from tutelage.errors import TutelageError
 from tutelage.project import Project
 from tutelage.render.renderer import Renderer
+from tutelage.review.reruns import Reruns
 from tutelage.review.tokens import project_renderer
 from tutelage.store import TraceStore
 
@@ -51,6 +52,7 @@ class Review:
     store: TraceStore
     reviewer: str
     token: str = field(default_factory=lambda: secrets.token_urlsafe(24))  # of this process
+    reruns: Reruns = field(default_factory=Reruns)
     _renderer: Renderer | None = None
 
     def renderer(self) -> Renderer:
@@ -66,7 +68,7 @@ Post = Callable[[Review, Request, FormData], Response]
 
 def create_app(project: Project, store: TraceStore, reviewer: str) -> Starlette:
     """The application on an open store; verdicts and edits carry the name of `reviewer`."""
-    from tutelage.review.pages import comparing, editing, listing, overview, reading
+    from tutelage.review.pages import comparing, editing, listing, overview, reading, rerunning
 
     review = Review(project, store, reviewer)
 
@@ -92,6 +94,13 @@ def create_app(project: Project, store: TraceStore, reviewer: str) -> Starlette:
             get("/trace/{id}/json", editing.as_json),
             post("/trace/{id}/json", editing.save_json),
             post("/trace/{id}/restore", editing.restore),
+            post("/trace/{id}/confirm", editing.confirm),
+            get("/trace/{id}/rerun", rerunning.form),
+            post("/trace/{id}/rerun", rerunning.start),
+            get("/trace/{id}/rerun/progress", rerunning.progress),
+            post("/trace/{id}/rerun/answer", rerunning.answer),
+            post("/trace/{id}/rerun/stop", rerunning.stop),
+            post("/trace/{id}/rerun/keep", rerunning.keep),
             post("/validate", editing.validate),
             get("/overview", overview.overview),
             get("/compare", comparing.compare),

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from tutelage.review.arguments import fault
 from tutelage.review.changes import pretty
-from tutelage.review.differences import edited
-from tutelage.trace import Message, Step, Tool, Trace
+from tutelage.review.differences import origins
+from tutelage.trace import RERUN, Message, Step, Tool, Trace, Verdict
 
 LONG = 1_500  # characters; longer texts are folded
 SHOWN, SHOWN_LINES = 600, 8  # characters and lines of them that stand above the fold
@@ -32,7 +32,8 @@ class Block:
     tool: str  # of a tool result: the tool that answered
     content: str  # JSON is laid out
     reasoning: str
-    is_edited: bool
+    is_edited: bool  # since it was run
+    is_rerun: bool  # it was not recorded at first, but when the trace was run again
     is_stale: bool  # it was written after other messages than now stand before it
     is_cut_off: bool
 
@@ -60,12 +61,13 @@ class Block:
 
 
 def blocks(trace: Trace, original: Sequence[Message] | None = None) -> list[Block]:
-    """The messages of `trace`; `original` are those of revision 0, where this is a later one."""
+    """The messages of `trace`; `original` are those of the revision that was run last, where this is a later one."""
     steps = {step.seen: step for step in trace.steps}
     now = [_as_said(message) for message in trace.messages]
-    then = now if original is None else [_as_said(message) for message in original]
-    flags = edited(then, now)
-    unchanged = next((place for place, pair in enumerate(zip(then, now, strict=False)) if pair[0] != pair[1]), len(now))
+    places = range(len(now)) if original is None else origins([_as_said(message) for message in original], now)
+    rerun = trace.metadata.get(RERUN)
+    kept = rerun["kept"] if isinstance(rerun, dict) else None
+    stale = () if trace.verdict is Verdict.APPROVED else trace.stale  # whoever approves it has read it
     tools = {call.id: call.name for message in trace.messages for call in message.tool_calls}
     found = []
     number = 0
@@ -83,8 +85,9 @@ def blocks(trace: Trace, original: Sequence[Message] | None = None) -> list[Bloc
                 tool=tools.get(message.tool_call_id or "", "") if message.role == "tool" else "",
                 content=_laid_out(message),
                 reasoning=(message.reasoning_content or "").strip(),
-                is_edited=flags[index],
-                is_stale=is_step and not flags[index] and index >= unchanged,
+                is_edited=places[index] is None,
+                is_rerun=isinstance(kept, int) and (places[index] or 0) >= kept,
+                is_stale=index in stale,
                 is_cut_off=recorded is not None and recorded.finish_reason == CUT_OFF,
             )
         )

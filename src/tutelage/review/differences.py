@@ -41,13 +41,13 @@ def differences(old: Sequence[Message], new: Sequence[Message]) -> Iterator[Diff
             yield _whole(message, "new")
 
 
-def edited(original: Sequence[Message], now: Sequence[Message]) -> list[bool]:
-    """Of each message of `now`, whether the original has it not."""
-    flags = [True] * len(now)
-    for kind, _, _, c, d in _opcodes(original, now):
+def origins(original: Sequence[Message], now: Sequence[Message]) -> list[int | None]:
+    """Of each message of `now`, where it stands in the original; None where that has it not."""
+    places: list[int | None] = [None] * len(now)
+    for kind, a, b, c, d in _opcodes(original, now):
         if kind == "equal":
-            flags[c:d] = [False] * (d - c)
-    return flags
+            places[c:d] = range(a, b)
+    return places
 
 
 def moved(old: Sequence[Message], new: Sequence[Message], index: int) -> int | None:

@@ -2,6 +2,7 @@
 
 from tutelage.store.listing import Selection, Sort
 from tutelage.store.recording import AlreadyRecorded, Recording
+from tutelage.store.reruns import RerunRecording, UnfinishedRerun
 from tutelage.store.reviews import Judgement, Preference, Revision, VerdictRecord
 from tutelage.store.store import EditConflict, TraceStore
 from tutelage.store.summaries import TraceSummary
@@ -12,10 +13,12 @@ __all__ = [
     "Judgement",
     "Preference",
     "Recording",
+    "RerunRecording",
     "Revision",
     "Selection",
     "Sort",
     "TraceStore",
     "TraceSummary",
+    "UnfinishedRerun",
     "VerdictRecord",
 ]

@@ -1,6 +1,7 @@
 """A trace's messages as rows, each linked to the one before it; its steps and its first revision."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from difflib import SequenceMatcher
 from itertools import pairwise
 from typing import Any
 
@@ -31,6 +32,66 @@ def step_values(trace_id: str, step: Step, seen: int | None, given: int) -> dict
         "completion_tokens": step.completion_tokens,
         "finish_reason": step.finish_reason,
     }
+
+
+def branch(connection: Connection, trace_id: str, rows: Sequence[Row[Any]], messages: Sequence[Message]) -> int | None:
+    """Store `messages` as what an edit made of the history `rows`, whose unchanged beginning is shared; the last's id.
+
+    A step whose own text is as before is a copy: it keeps what was recorded of it, and is stale if what stands before
+    it changed by more than what is taught.
+    """
+    old = [Message.model_validate_json(row.body) for row in rows]
+    shared = next((n for n, pair in enumerate(zip(old, messages, strict=False)) if pair[0] != pair[1]), None)
+    shared = min(len(old), len(messages)) if shared is None else shared
+    copied = _copied([_as_said(message) for message in old], [_as_said(message) for message in messages])
+    head = rows[shared - 1].id if shared else None
+    same_before = True
+    for place in range(shared, len(messages)):
+        parent, head = head, append(connection, trace_id, head, messages[place])
+        if place in copied and messages[place].role == "assistant":
+            _copy_step(connection, rows[copied[place]], parent, head, stale=not same_before)
+        same_before = same_before and copied.get(place) == place
+    return head
+
+
+def _as_said(message: Message) -> str:
+    """Without the mark that it is context only, which changes nothing for what comes after it."""
+    return message.model_copy(update={"weight": 1.0}).model_dump_json()
+
+
+def _copied(old: Sequence[str], new: Sequence[str]) -> dict[int, int]:
+    """Places in `new` of what stands in `old` too, and where there."""
+    blocks = SequenceMatcher(None, old, new, autojunk=False).get_matching_blocks()
+    return {block.b + n: block.a + n for block in blocks for n in range(block.size)}
+
+
+def _copy_step(connection: Connection, row: Row[Any], parent: int | None, copy: int, *, stale: bool) -> None:
+    """What is known of the step `row`, for its copy after `parent`."""
+    steps, stales = schema.steps, schema.stale_steps
+    step = connection.execute(select(steps).where(steps.c.message_id == row.id)).one_or_none()
+    if step is not None:
+        seen = step.seen_id if stale or step.seen_id != row.parent_id else parent
+        connection.execute(insert(steps).values({**step._mapping, "message_id": copy, "seen_id": seen}))
+    before = connection.execute(select(stales).where(stales.c.message_id == row.id)).one_or_none()
+    if stale:
+        connection.execute(insert(stales).values(message_id=copy, trace_id=row.trace_id))
+    elif before is not None:
+        connection.execute(insert(stales).values({**before._mapping, "message_id": copy}))
+
+
+def last_rerun(connection: Connection, trace_id: str, revision: int) -> Row[Any] | None:
+    """How `revision` came to its end: the re-run that made it or the one that it is an edit of; None: the original."""
+    reruns, revisions = schema.reruns, schema.revisions
+    query = select(reruns).where(reruns.c.trace_id == trace_id, reruns.c.revision.is_not(None))
+    made = {row.revision: row for row in connection.execute(query)}
+    bases = {}
+    if made:
+        query = select(revisions.c.number, revisions.c.base).where(revisions.c.trace_id == trace_id)
+        bases = {row.number: row.base for row in connection.execute(query)}
+    number: int | None = revision
+    while number is not None and number not in made:
+        number = bases.get(number)
+    return None if number is None else made[number]
 
 
 def first_revision(trace_id: str, head: int | None, created: str, note: str) -> dict[str, Any]:

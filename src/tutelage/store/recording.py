@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pydantic import JsonValue
-from sqlalchemy import Engine, insert, update
+from sqlalchemy import Connection, Engine, insert, update
 from sqlalchemy.exc import IntegrityError
 
 from tutelage.store import schema
@@ -22,16 +22,18 @@ class AlreadyRecorded(Exception):
 class Recording:
     """Appends to one trace."""
 
-    def __init__(self, engine: Engine, trace_id: str) -> None:
+    def __init__(self, engine: Engine, trace_id: str, last: int | None = None, count: int = 0) -> None:
+        """`last` is the message to go on from, the `count`-th."""
         self.id = trace_id
         self._engine = engine
-        self._last: int | None = None
-        self._count = 0
+        self._last = last
+        self._count = count
 
     def message(self, message: Message) -> None:
         """Append a system or user message or a tool result."""
         with self._engine.begin() as connection:
             last = append(connection, self.id, self._last, message)
+            self._moved(connection, last)
         self._last, self._count = last, self._count + 1
 
     def messages(self, messages: Sequence[Message]) -> None:
@@ -40,6 +42,7 @@ class Recording:
         with self._engine.begin() as connection:
             for message in messages:
                 last = append(connection, self.id, last, message)
+            self._moved(connection, last)
         self._last, self._count = last, self._count + len(messages)
 
     def step(self, step: Step, message: Message) -> None:
@@ -49,6 +52,7 @@ class Recording:
         with self._engine.begin() as connection:
             seen, last = self._last, append(connection, self.id, self._last, message)
             connection.execute(insert(schema.steps).values(step_values(self.id, step, seen, last)))
+            self._moved(connection, last)
         self._last, self._count = last, self._count + 1
 
     def finish(
@@ -72,3 +76,6 @@ class Recording:
                 summarise(connection, self.id)
         except IntegrityError as error:
             raise AlreadyRecorded(self.id) from error
+
+    def _moved(self, connection: Connection, last: int | None) -> None:
+        """In each transaction that appends: `last` is the last message now."""

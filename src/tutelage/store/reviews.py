@@ -1,12 +1,13 @@
 """What reviewers say: verdicts, tags, preferences, and which revisions there are."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
 from sqlalchemy import Connection, Engine, and_, bindparam, delete, func, insert, select, update
 
 from tutelage.store import schema
+from tutelage.store.history import chain
 from tutelage.store.names import join_names
 from tutelage.store.summaries import next_change
 from tutelage.trace import Verdict, now
@@ -115,6 +116,16 @@ class Reviews:
                 Revision(row.number, row.base, row.author, row.note, datetime.fromisoformat(row.created))
                 for row in connection.execute(query)
             ]
+
+    def confirm(self, trace_id: str, revision: int, places: Collection[int], *, reviewer: str) -> int:
+        """Say that stale steps, the messages at `places` of a revision, still hold; how many were stale."""
+        table = schema.stale_steps
+        with self._engine.begin() as connection:
+            rows, _ = chain(connection, trace_id, revision)
+            chosen = [row.id for place, row in enumerate(rows) if place in places]
+            stale = and_(table.c.message_id.in_(chosen), table.c.confirmed.is_(None))
+            values = {"confirmed_by": reviewer, "confirmed": now().isoformat()}
+            return connection.execute(update(table).where(stale).values(**values)).rowcount
 
     def tags(self, trace_id: str) -> list[str]:
         with self._engine.connect() as connection:

@@ -72,11 +72,42 @@ revisions = Table(
     metadata,
     Column("trace_id", ForeignKey("traces.id"), primary_key=True),
     Column("number", Integer, primary_key=True),  # 0 is the original
-    Column("base", Integer),  # the revision that was edited
+    Column("base", Integer),  # the revision that was edited, restored or run again
     Column("head_id", ForeignKey("messages.id"), nullable=False),  # its last message
     Column("author", String, nullable=False),
     Column("note", Text, nullable=False),
     Column("created", String, nullable=False),
+)
+
+# A trace run again from one of its steps: a branch of its messages, which becomes a revision when it ends.
+reruns = Table(
+    "reruns",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("trace_id", ForeignKey("traces.id"), nullable=False, index=True),
+    Column("base", Integer, nullable=False),  # the revision whose beginning is kept
+    Column("kept", Integer, nullable=False),  # messages of it
+    Column("head_id", ForeignKey("messages.id")),  # the last message so far
+    Column("model", String, nullable=False),
+    Column("hint", Text, nullable=False),  # what the model was told and the messages do not hold; "" for nothing
+    Column("author", String, nullable=False),
+    Column("started", String, nullable=False),
+    Column("revision", Integer),  # what became of it; NULL: it runs, or was broken off
+    Column("stop_reason", String),
+    Column("reward", Float),
+    Column("reward_reason", Text, nullable=False, default=""),
+    Column("reward_category", String, nullable=False, default=""),
+    Column("notes", Text, nullable=False, default="{}"),  # what a trace's metadata keep of a rollout's end
+)
+
+# Assistant messages that an edit of what precedes them made copies of.
+stale_steps = Table(
+    "stale_steps",
+    metadata,
+    Column("message_id", ForeignKey("messages.id"), primary_key=True),
+    Column("trace_id", ForeignKey("traces.id"), nullable=False, index=True),
+    Column("confirmed_by", String),  # NULL: nobody has said that it still holds
+    Column("confirmed", String),
 )
 
 verdicts = Table(

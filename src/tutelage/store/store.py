@@ -12,16 +12,24 @@ from types import TracebackType
 from typing import Any, Self
 
 from pydantic import JsonValue
-from sqlalchemy import Connection, Row, create_engine, event, insert, select
+from sqlalchemy import Connection, Row, create_engine, event, func, insert, select
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, NoSuchModuleError
 
 from tutelage.errors import MissingExtra, TutelageError
 from tutelage.store import schema
-from tutelage.store.history import append, chain, first_revision, step_values
+from tutelage.store.history import append, branch, chain, first_revision, last_rerun, step_values
 from tutelage.store.listing import Listing
 from tutelage.store.migrate import migrate
 from tutelage.store.once import insert_once
 from tutelage.store.recording import AlreadyRecorded, Recording
+from tutelage.store.reruns import (
+    RerunRecording,
+    UnfinishedRerun,
+    begin_rerun,
+    keep_rerun,
+    rerun_notes,
+    unfinished_reruns,
+)
 from tutelage.store.reviews import Judgement, Reviews
 from tutelage.store.summaries import (
     TraceSummary,
@@ -31,7 +39,7 @@ from tutelage.store.summaries import (
     summarise,
     summary,
 )
-from tutelage.trace import Message, Step, StopReason, Task, Tool, Trace, Verdict, now
+from tutelage.trace import RERUN, Message, Step, StopReason, Task, Tool, Trace, Verdict, now
 
 
 class EditConflict(TutelageError):
@@ -194,7 +202,12 @@ class TraceStore:
                 step.message_id: step
                 for step in connection.execute(select(schema.steps).where(schema.steps.c.trace_id == trace_id))
             }
+            stales = schema.stale_steps
+            query = select(stales.c.message_id).where(stales.c.trace_id == trace_id, stales.c.confirmed.is_(None))
+            stale = set(connection.scalars(query))
             verdict = current_verdict(connection, trace_id, number)
+            rerun = last_rerun(connection, trace_id, number) if number else None
+        end = rerun or row
         return Trace(
             id=row.id,
             task=Task.model_validate_json(row.task),
@@ -205,23 +218,23 @@ class TraceStore:
             messages=tuple(Message.model_validate_json(message.body) for message in rows),
             tools=tuple(Tool.model_validate(tool) for tool in json.loads(tools)),
             steps=tuple(
-                _step(recorded[message.id], seen)
-                for seen, message in enumerate(rows)
-                if message.id in recorded and (seen == 0 or recorded[message.id].seen_id == rows[seen - 1].id)
+                _step(recorded[message.id], seen) for seen, message in enumerate(rows) if message.id in recorded
             ),
-            stop_reason=StopReason(row.stop_reason) if row.stop_reason else None,
-            reward=row.reward,
-            reward_reason=row.reward_reason,
-            reward_category=row.reward_category,
+            stale=tuple(seen for seen, message in enumerate(rows) if message.id in stale),
+            stop_reason=StopReason(end.stop_reason) if end.stop_reason else None,
+            reward=end.reward,
+            reward_reason=end.reward_reason,
+            reward_category=end.reward_category,
             revision=number,
             verdict=verdict,
-            metadata=json.loads(row.metadata),
+            metadata={**json.loads(row.metadata), **({RERUN: rerun_notes(rerun)} if rerun else {})},
         )
 
     def revise(self, trace_id: str, messages: Sequence[Message], *, base: int, author: str, note: str) -> int:
         """Store an edited history as a new revision; the unchanged beginning is shared. The revision's number.
 
-        `base` is the latest revision, which was edited. Raises EditConflict where it is not the latest any more.
+        Steps after the first change are stale until they are confirmed. `base` is the latest revision, which was
+        edited. Raises EditConflict where it is not the latest any more.
         """
         if not messages:
             raise TutelageError("A trace needs at least one message.")
@@ -230,14 +243,7 @@ class TraceStore:
                 rows, latest = chain(connection, trace_id, None)
                 if base != latest:
                     raise EditConflict(trace_id, base, latest)
-                shared = 0
-                for old, new in zip(rows, messages, strict=False):
-                    if Message.model_validate_json(old.body) != new:
-                        break
-                    shared += 1
-                head = rows[shared - 1].id if shared else None
-                for message in messages[shared:]:
-                    head = append(connection, trace_id, head, message)
+                head = branch(connection, trace_id, rows, messages)
                 connection.execute(
                     insert(schema.revisions).values(
                         trace_id=trace_id,
@@ -253,6 +259,43 @@ class TraceStore:
         except IntegrityError:  # two saved in the same moment
             raise EditConflict(trace_id, base, base + 1) from None
         return base + 1
+
+    def restore(self, trace_id: str, revision: int, *, base: int, author: str) -> int:
+        """An earlier revision as the newest one, its steps and its end as they were; the new one's number.
+
+        Raises EditConflict where `base` is not the latest any more.
+        """
+        table = schema.revisions
+        try:
+            with self._engine.begin() as connection:
+                rows, _ = chain(connection, trace_id, revision)
+                latest = connection.scalar(select(func.max(table.c.number)).where(table.c.trace_id == trace_id))
+                if base != latest:
+                    raise EditConflict(trace_id, base, latest or 0)
+                values = {"trace_id": trace_id, "author": author, "created": now().isoformat()}
+                note = f"revision {revision} restored"
+                connection.execute(
+                    insert(table).values(number=base + 1, base=revision, head_id=rows[-1].id, note=note, **values)
+                )
+                summarise(connection, trace_id)
+        except IntegrityError:
+            raise EditConflict(trace_id, base, base + 1) from None
+        return base + 1
+
+    def begin_rerun(
+        self, trace_id: str, messages: Sequence[Message], *, base: int, model: str, author: str, hint: str = ""
+    ) -> RerunRecording:
+        """Start recording what follows `messages`, the beginning that is kept of the revision `base`."""
+        return begin_rerun(self._engine, trace_id, messages, base=base, model=model, author=author, hint=hint)
+
+    def unfinished_reruns(self, trace_id: str) -> list[UnfinishedRerun]:
+        """Those that still run or were broken off, oldest first."""
+        with self._engine.connect() as connection:
+            return unfinished_reruns(connection, trace_id)
+
+    def keep_rerun(self, id: int) -> int:
+        """Make a revision of what a re-run that was broken off has; its number."""
+        return keep_rerun(self._engine, id)
 
     def judge(self, trace_id: str, revision: int, verdict: Verdict, *, reviewer: str, comment: str = "") -> None:
         """Record a verdict on one revision; earlier verdicts stay readable."""

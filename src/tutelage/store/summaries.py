@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, Row, Select, case, func, insert, select, update
 
 from tutelage.store import schema
-from tutelage.store.history import chain
+from tutelage.store.history import chain, last_rerun
 from tutelage.store.names import join_names
 from tutelage.store.search import add_document
 from tutelage.trace import Message, StopReason, Verdict
@@ -56,16 +56,17 @@ def add_summary(connection: Connection, trace_id: str) -> None:
 def summarise(connection: Connection, trace_id: str) -> None:
     """Bring the row of a finished trace up to date after it was finished or edited, and make its text findable."""
     trace = schema.traces
-    row = connection.execute(select(trace.c.stop_reason, trace.c.reward).where(trace.c.id == trace_id)).one()
     rows, revision = chain(connection, trace_id, None)
+    original = connection.execute(select(trace.c.stop_reason, trace.c.reward).where(trace.c.id == trace_id)).one()
+    end: Any = (last_rerun(connection, trace_id, revision) if revision else None) or original
     messages = [Message.model_validate_json(message.body) for message in rows]
     table = schema.summaries
     connection.execute(
         update(table)
         .where(table.c.trace_id == trace_id)
         .values(
-            stop_reason=row.stop_reason,
-            reward=row.reward,
+            stop_reason=end.stop_reason,
+            reward=end.reward,
             revision=revision,
             verdict=current_verdict(connection, trace_id, revision).value,
             steps=sum(message.role == "assistant" for message in messages),

@@ -13,6 +13,7 @@ from mcp.server import MCPServer
 from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.exceptions import ToolError
 from mcp.server.mcpserver.tools import Tool
+from mcp_types import ToolAnnotations
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
@@ -21,6 +22,7 @@ from tutelage.errors import TutelageError
 from tutelage.quickstart.shop.database import Shop, ShopError
 from tutelage.world import ROOT_VARIABLE, WORLD_HEADER, WORLD_VARIABLE
 
+READ_ONLY = {"search", "show"}
 AnyContext = Context[Any, Any]
 Result = TypeVar("Result")
 Locate = Callable[[AnyContext], Path]  # the folder of the world that a request belongs to
@@ -121,7 +123,8 @@ class ShopTools:
 
 
 def _tool(function: Callable[..., str], description: str) -> Tool:
-    tool = Tool.from_function(function, description=description, structured_output=False)
+    annotations = ToolAnnotations(read_only_hint=function.__name__ in READ_ONLY)
+    tool = Tool.from_function(function, description=description, structured_output=False, annotations=annotations)
     tool.parameters = {
         "type": "object",
         "properties": {name: {"type": schema["type"]} for name, schema in tool.parameters["properties"].items()},

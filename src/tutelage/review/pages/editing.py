@@ -99,10 +99,16 @@ def save_json(review: "Review", request: Request, form: FormData) -> Response:
 def restore(review: "Review", request: Request, form: FormData) -> Response:
     """An earlier revision's messages as the newest revision."""
     found = finished(review, request.path_params["id"])
-    wanted = number(form, "revision")
-    messages = review.store.load(found.id, wanted).messages
-    _save(review, found, found.messages, messages, number(form, "base"), f"revision {wanted} restored")
+    review.store.restore(found.id, number(form, "revision"), base=number(form, "base"), author=review.reviewer)
     return back(form, f"/trace/{found.id}")
+
+
+def confirm(review: "Review", request: Request, form: FormData) -> Response:
+    """A step that was written before an edit of what precedes it, or all of them, still holds."""
+    found = finished(review, request.path_params["id"])
+    places = [number(form, "index")] if text(form, "index") else list(found.stale)
+    review.store.reviews.confirm(found.id, number(form, "revision"), places, reviewer=review.reviewer)
+    return back(form, f"/trace/{found.id}", anchor=f"#m{places[0]}" if text(form, "index") else "")
 
 
 def validate(review: "Review", request: Request, form: FormData) -> Response:

@@ -14,7 +14,7 @@ from tutelage.review.pages.common import back, finished, number, page, redirect,
 from tutelage.review.query import ListQuery
 from tutelage.review.tokens import token_row
 from tutelage.store import Judgement
-from tutelage.trace import Trace
+from tutelage.trace import RERUN, Trace, Verdict
 
 if TYPE_CHECKING:
     from tutelage.review.app import Review
@@ -32,12 +32,20 @@ def trace_page(review: "Review", request: Request, found: Trace, **more: object)
     store = review.store
     revisions = store.reviews.revisions(found.id)
     latest = revisions[-1].number if revisions else 0
-    original = store.load(found.id, 0).messages if found.revision else None
+    about = found.metadata.get(RERUN)
+    run = about["revision"] if isinstance(about, dict) else 0  # what was run last; the later ones are edits of it
+    assert isinstance(run, int)
+    original = store.load(found.id, run).messages if found.revision != run else None
+    job = review.reruns.of(found.id)
     editable = found.stop_reason is not None and found.revision == latest
     query = ListQuery.read(parameters.multi_items())
     values = {
         "trace": found,
         "blocks": blocks(found, original),
+        "run_revision": run,
+        "rerun": {"hint": "", "hint_quoted": False, **about} if isinstance(about, dict) else None,
+        "rerunning": job is not None and job.runs,
+        "unfinished": store.unfinished_reruns(found.id),
         "latest": latest,
         "editable": editable,
         "edit": _number(parameters.get("edit")) if editable else None,
@@ -77,6 +85,8 @@ def judge(review: "Review", request: Request, form: FormData) -> Response:
     query = ListQuery.read(request.query_params.multi_items())
     around = _around(review, query, id, _number(request.query_params.get("at")))
     comment = text(form, "comment").strip()
+    if given is Verdict.APPROVED:  # who approves has read them all
+        review.store.reviews.confirm(id, revision, found.stale, reviewer=review.reviewer)
     moment = review.store.reviews.judge([Judgement(id, revision, given)], reviewer=review.reviewer, comment=comment)
     here = f"{request.url.path.removesuffix('/verdict')}{query.url(at=request.query_params.get('at', ''))}"
     target = str(around["next_url"]) if text(form, "verdict") and around["next_url"] else here

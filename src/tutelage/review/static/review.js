@@ -88,6 +88,22 @@ for (const form of all("[data-edit]")) {
 addEventListener("beforeunload", (event) => { if (changed) event.preventDefault(); });
 addEventListener("click", (event) => { for (const menu of all("details.menu[open]")) if (!menu.contains(event.target)) menu.open = false; });
 
+// --- A page that is under way asks for itself again, and is left alone where nothing is new.
+async function renew() {
+  const live = $("[data-live]");
+  if (!live?.hasAttribute("data-runs")) return;
+  try {
+    const html = await (await fetch(location.href)).text();
+    const fresh = $("[data-live]", new DOMParser().parseFromString(html, "text/html"));
+    if (fresh && fresh.dataset.live !== live.dataset.live) {
+      live.replaceWith(fresh);
+      $("[data-question] button", fresh)?.focus();
+    }
+  } catch { /* the server is gone: it says so when one goes on */ }
+  setTimeout(renew, 700);
+}
+renew();
+
 // --- The words that the list was searched for, marked in the trace.
 {
   const asked = new URLSearchParams(location.search).get("q") || "";
@@ -131,6 +147,7 @@ const keys = {
   x: () => { const box = things[marked] && $('input[name="id"]', things[marked]); if (box && !box.disabled) box.checked = !box.checked; },
   z: () => $("[data-undo]")?.requestSubmit(),
   e: () => ofMarked("[data-edit-link]"), t: () => ofMarked("[data-tokens]"),
+  y: () => { const thing = things[marked]; (thing && $("[data-confirm]", thing))?.click(); }, g: () => ofMarked("[data-rerun]"),
   o: () => { const folds = all(".reasoning"), open = folds.some((fold) => fold.open); for (const fold of folds) fold.open = !open; },
   c: () => $("[data-comment]")?.focus(),
   l: () => follow("[data-list]"),

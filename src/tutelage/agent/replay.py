@@ -1,0 +1,107 @@
+"""The calls of a recorded history made again in a fresh world, and their results held against the recorded ones."""
+
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from tutelage.agent.rollout import read_arguments
+from tutelage.agent.servers import Servers, ToolResult
+from tutelage.agent.truncate import truncate
+from tutelage.errors import TutelageError
+from tutelage.trace import Message, ToolCall
+
+
+class Topic(StrEnum):
+    """What a person is asked about."""
+
+    EFFECTS = "effects"  # the call, about to be made, may change something outside the world
+    DIFFERENCE = "difference"  # it was made, and gave another result than the recorded one
+
+
+class Decision(StrEnum):
+    GO_ON = "go on"  # make the call; take the new result
+    GO_ON_ALWAYS = "go on always"  # and do not ask about this topic again
+    KEEP = "keep"  # take the recorded result; do not make a call that may have effects
+    STOP = "stop"
+
+
+@dataclass(frozen=True)
+class Question:
+    topic: Topic
+    step: int  # from 1
+    call: ToolCall
+    recorded: str | None  # the recorded result; None where there is none to keep
+    given: str = ""  # what the call gave now
+
+    @property
+    def decisions(self) -> tuple[Decision, ...]:
+        """The possible answers."""
+        return tuple(one for one in Decision if one is not Decision.KEEP or self.recorded is not None)
+
+
+Decide = Callable[[Question], Awaitable[Decision]]
+
+
+class ReplayStopped(TutelageError):
+    """A person stopped it."""
+
+
+@dataclass
+class Replay:
+    """`ran` are the calls that were really made; what a person wrote has no result of its own, and gets one."""
+
+    servers: Servers
+    ran: Collection[ToolCall]
+    result_characters: int  # longer results are cut, as they were when they were recorded
+    decide: Decide
+    _always: set[Topic] = field(default_factory=set)
+
+    async def run(self, history: Sequence[Message]) -> list[Message]:
+        """`history` with the results that its calls have now, or the recorded ones where a person keeps them.
+
+        Raises ReplayStopped; ServerDied where a server is gone.
+        """
+        recorded = {message.tool_call_id: message for message in history if message.role == "tool"}
+        messages: list[Message] = []
+        step = 0
+        for message in history:
+            if message.role == "tool":
+                continue
+            messages.append(message)
+            step += message.role == "assistant"
+            for call in message.tool_calls:
+                messages.append(await self._result(step, call, recorded.get(call.id)))
+        return messages
+
+    async def _result(self, step: int, call: ToolCall, before: Message | None) -> Message:
+        arguments = read_arguments(call)
+        if isinstance(arguments, ToolResult):
+            return self._message(call, arguments)
+        kept = (before.content or "") if before else None
+        if not self.servers.only_reads(call.name):
+            decision = await self._ask(Question(Topic.EFFECTS, step, call, kept))
+            if decision is Decision.KEEP and before:
+                return before
+        message = self._message(call, await self.servers.call(call.name, arguments))
+        if before is None or call not in self.ran or _same(message, before):
+            return message
+        decision = await self._ask(Question(Topic.DIFFERENCE, step, call, kept, message.content or ""))
+        return before if decision is Decision.KEEP else message
+
+    async def _ask(self, question: Question) -> Decision:
+        if question.topic in self._always:
+            return Decision.GO_ON
+        decision = await self.decide(question)
+        if decision is Decision.STOP:
+            raise ReplayStopped(f"The re-run was stopped at step {question.step}. Nothing was stored.")
+        if decision is Decision.GO_ON_ALWAYS:
+            self._always.add(question.topic)
+        return decision
+
+    def _message(self, call: ToolCall, result: ToolResult) -> Message:
+        text = truncate(result.text, self.result_characters)
+        return Message(role="tool", content=text, tool_call_id=call.id, is_error=result.is_error)
+
+
+def _same(now: Message, before: Message) -> bool:
+    return (now.content or "", now.is_error) == (before.content or "", before.is_error)
