@@ -11,7 +11,7 @@ from sqlalchemy.exc import IntegrityError
 from tutelage.store import schema
 from tutelage.store.history import append, first_revision, step_values
 from tutelage.store.summaries import summarise
-from tutelage.trace import Message, Step, StopReason, now
+from tutelage.trace import Message, Step, StopReason, Task, now
 from tutelage.world import Reward
 
 
@@ -22,11 +22,12 @@ class AlreadyRecorded(Exception):
 class Recording:
     """Appends to one trace."""
 
-    def __init__(self, engine: Engine, trace_id: str) -> None:
+    def __init__(self, engine: Engine, trace_id: str, last: int | None = None, count: int = 0) -> None:
+        """`last` is the id of the message to go on after, the `count`-th."""
         self.id = trace_id
         self._engine = engine
-        self._last: int | None = None
-        self._count = 0
+        self._last = last
+        self._count = count
 
     def message(self, message: Message) -> None:
         """Append a system or user message or a tool result."""
@@ -51,11 +52,34 @@ class Recording:
             connection.execute(insert(schema.steps).values(step_values(self.id, step, seen, last)))
         self._last, self._count = last, self._count + 1
 
+    def exchange(self, seen: Sequence[Message], step: Step, message: Message, metadata: dict[str, JsonValue]) -> None:
+        """Append what a model was shown and what it gave, and note `metadata` of the trace: all of it or nothing."""
+        if step.seen != self._count + len(seen):
+            raise ValueError(f"the step saw {step.seen} messages, but {self._count + len(seen)} are recorded")
+        last = self._last
+        with self._engine.begin() as connection:
+            for each in seen:
+                last = append(connection, self.id, last, each)
+            shown, last = last, append(connection, self.id, last, message)
+            connection.execute(insert(schema.steps).values(step_values(self.id, step, shown, last)))
+            noted = {"metadata": json.dumps(metadata, ensure_ascii=False)}
+            connection.execute(update(schema.traces).where(schema.traces.c.id == self.id).values(noted))
+        self._last, self._count = last, step.seen + 1
+
     def finish(
-        self, stop_reason: StopReason, reward: Reward | None = None, metadata: dict[str, JsonValue] | None = None
+        self,
+        stop_reason: StopReason,
+        reward: Reward | None = None,
+        metadata: dict[str, JsonValue] | None = None,
+        task: Task | None = None,
     ) -> None:
-        """Close the trace; from here on it is immutable. Raises AlreadyRecorded."""
+        """Close the trace; from here on it is immutable. `task`, under the same id, is what was asked in the end.
+
+        Raises AlreadyRecorded.
+        """
         values: dict[str, Any] = {"finished": now().isoformat(), "stop_reason": stop_reason.value}
+        if task:
+            values["task"] = task.model_dump_json()
         if reward:
             values |= {
                 "reward": reward.value,
