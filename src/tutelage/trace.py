@@ -12,8 +12,10 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 Role = Literal["system", "user", "assistant", "tool"]
-IMPORTED = "imported"  # in a trace's metadata: where it was imported from
-RERUN = "rerun"  # in a trace's metadata: of the re-run that its revision is, or is an edit of
+# In a trace's metadata:
+IMPORTED = "imported"  # where it was imported from
+RECORDED = "recorded"  # how the proxy came by it, of an agent that is not ours
+RERUN = "rerun"  # of the re-run that its revision is, or is an edit of
 
 
 class Plain(BaseModel):
@@ -132,7 +134,7 @@ class StopReason(StrEnum):
     INVALID_OUTPUT = "invalid_output"  # the engine could not parse what the model wrote
     ENDPOINT_ERROR = "endpoint_error"
     SERVER_ERROR = "server_error"  # an MCP server died
-    UNKNOWN = "unknown"  # it was imported, and does not end with an answer
+    UNKNOWN = "unknown"  # it was imported or recorded of somebody else's agent, and does not end with an answer
 
 
 class Step(Plain):
@@ -186,6 +188,11 @@ def imported_from(metadata: dict[str, JsonValue]) -> dict[str, JsonValue] | None
     """The file that a trace was imported from, and the digest of what was in it; None where it was recorded here."""
     found = metadata.get(IMPORTED)
     return found if isinstance(found, dict) else None
+
+
+def setup_is_known(metadata: dict[str, JsonValue]) -> bool:
+    """Whether a trace's task says how its world was set up: only our own agent's does."""
+    return IMPORTED not in metadata and RECORDED not in metadata
 
 
 def first_difference(left: Trace, right: Trace) -> int | None:

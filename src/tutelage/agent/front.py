@@ -6,24 +6,19 @@ Everything else, streams too, goes through unchanged.
 """
 
 import json
-import socket
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx2
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from tutelage.agent.student import StudentView
 from tutelage.agent.truncate import truncate
-from tutelage.errors import TutelageError
+from tutelage.endpoint.proxy import METHODS, Upstream, kept_headers, serve
 from tutelage.trace import Message, Tool
-
-METHODS = ["GET", "POST", "PUT", "DELETE", "OPTIONS"]
-OF_THE_CONNECTION = {"connection", "content-length", "host", "keep-alive", "transfer-encoding"}  # headers not handed on
 
 
 def serve_front(
@@ -33,47 +28,24 @@ def serve_front(
 
     Raises TutelageError where the port is taken.
     """
-    import uvicorn
-
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as listening:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listening.bind((host, port))
-        except (OSError, OverflowError) as error:
-            raise TutelageError(f"{host}:{port} cannot be listened on: {error}. Choose another with --port.") from None
-        listening.listen()
-        if on_ready:
-            on_ready(f"http://{host}:{listening.getsockname()[1]}/v1")
-        server = uvicorn.Server(uvicorn.Config(front(upstream, view), log_level="warning", timeout_graceful_shutdown=1))
-        server.run(sockets=[listening])
+    serve(front(upstream, view), host, port, on_ready)
 
 
-def front(upstream: str, view: StudentView) -> Starlette:
+def front(url: str, view: StudentView) -> Starlette:
     """The server as an ASGI application."""
-    base = upstream.rstrip("/").removesuffix("/v1")
-
-    @asynccontextmanager
-    async def connected(app: Starlette) -> AsyncIterator[None]:
-        async with httpx2.AsyncClient(timeout=None, trust_env=False) as client:
-            app.state.client = client
-            yield
+    upstream = Upstream(url)
 
     async def handle(request: Request) -> Response:
         body = await request.body()
         if request.method == "POST" and request.url.path.endswith("/chat/completions"):
             body = shown(body, view)
-        headers = {name: value for name, value in request.headers.items() if name not in OF_THE_CONNECTION}
-        path = request.url.path + (f"?{request.url.query}" if request.url.query else "")
-        client: httpx2.AsyncClient = request.app.state.client
         try:
-            asked = client.build_request(request.method, base + path, headers=headers, content=body)
-            answer = await client.send(asked, stream=True)
+            answer = await upstream.ask(request, body)
         except httpx2.HTTPError as error:
-            return JSONResponse({"error": {"message": f"{upstream} cannot be reached: {error}"}}, 502)
-        kept = {name: value for name, value in answer.headers.items() if name not in OF_THE_CONNECTION}
-        return StreamingResponse(_all(answer), answer.status_code, kept)
+            return upstream.unreachable(error)
+        return StreamingResponse(_all(answer), answer.status_code, kept_headers(answer))
 
-    return Starlette(routes=[Route("/{path:path}", handle, methods=METHODS)], lifespan=connected)
+    return Starlette(routes=[Route("/{path:path}", handle, methods=METHODS)], lifespan=upstream.connected)
 
 
 def shown(body: bytes, view: StudentView) -> bytes:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from tutelage.project import Project
 from tutelage.store import TraceSummary
-from tutelage.trace import Task, Trace, Verdict, imported_from, prompt_content, task_content
+from tutelage.trace import Task, Trace, Verdict, prompt_content, setup_is_known, task_content
 
 # Why a trace was left out, as the summary counts it.
 UNFINISHED, REJECTED, UNJUDGED = "not finished", "rejected", "neither reward nor approval"
@@ -51,11 +51,11 @@ class EvaluationTasks:
         return id in self._ids
 
     def hold(self, trace: Trace) -> bool:
-        """Of a trace that was imported nobody knows the setup: the same prompt is enough."""
+        """Of a trace that was imported, or recorded by the proxy, nobody knows the setup: the same prompt is enough."""
         task = trace.task
         if task.id in self._ids or task_content(task) in self._contents:
             return True
-        return imported_from(trace.metadata) is not None and prompt_content(task) in self._prompts
+        return not setup_is_known(trace.metadata) and prompt_content(task) in self._prompts
 
 
 def trace_content(trace: Trace) -> bytes:

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import openai
 
+from tutelage.dialect.reasoning import apart
 from tutelage.errors import TutelageError
 from tutelage.project import Sampling
 from tutelage.trace import Message, Tool, ToolCall
@@ -234,14 +235,11 @@ def _is_context_error(error: openai.APIError, text: str) -> bool:
 
 def _message(data: dict[str, Any]) -> Message:
     """The assistant message with its reasoning apart, wherever the server put it, and otherwise as it arrived."""
-    content, reasoning = data.get("content"), data.get("reasoning_content") or data.get("reasoning")
-    if not reasoning and content and content.lstrip().startswith("<think>"):
-        thought, closed, rest = content.lstrip().removeprefix("<think>").partition("</think>")
-        reasoning, content = thought, (rest if closed else None)
+    content, reasoning = apart(data.get("content"), data.get("reasoning_content") or data.get("reasoning"))
     calls = tuple(_tool_call(call, number) for number, call in enumerate(data.get("tool_calls") or ()))
     if calls and content is not None and not content.strip():
         content = ""
-    return Message(role="assistant", content=content, reasoning_content=reasoning or None, tool_calls=calls)
+    return Message(role="assistant", content=content, reasoning_content=reasoning, tool_calls=calls)
 
 
 def _tool_call(call: dict[str, Any], number: int) -> ToolCall:

@@ -11,7 +11,7 @@ from sqlalchemy.exc import IntegrityError
 from tutelage.store import schema
 from tutelage.store.history import append, first_revision, step_values
 from tutelage.store.summaries import summarise
-from tutelage.trace import Message, Step, StopReason, now
+from tutelage.trace import Message, Step, StopReason, Task, now
 from tutelage.world import Reward
 
 
@@ -23,7 +23,7 @@ class Recording:
     """Appends to one trace."""
 
     def __init__(self, engine: Engine, trace_id: str, last: int | None = None, count: int = 0) -> None:
-        """`last` is the message to go on from, the `count`-th."""
+        """`last` is the id of the message to go on after, the `count`-th."""
         self.id = trace_id
         self._engine = engine
         self._last = last
@@ -55,11 +55,35 @@ class Recording:
             self._moved(connection, last)
         self._last, self._count = last, self._count + 1
 
+    def exchange(self, seen: Sequence[Message], step: Step, message: Message, metadata: dict[str, JsonValue]) -> None:
+        """Append what a model was shown and what it gave, and note `metadata` of the trace: all of it or nothing."""
+        if step.seen != self._count + len(seen):
+            raise ValueError(f"the step saw {step.seen} messages, but {self._count + len(seen)} are recorded")
+        last = self._last
+        with self._engine.begin() as connection:
+            for each in seen:
+                last = append(connection, self.id, last, each)
+            shown, last = last, append(connection, self.id, last, message)
+            connection.execute(insert(schema.steps).values(step_values(self.id, step, shown, last)))
+            noted = {"metadata": json.dumps(metadata, ensure_ascii=False)}
+            connection.execute(update(schema.traces).where(schema.traces.c.id == self.id).values(noted))
+            self._moved(connection, last)
+        self._last, self._count = last, step.seen + 1
+
     def finish(
-        self, stop_reason: StopReason, reward: Reward | None = None, metadata: dict[str, JsonValue] | None = None
+        self,
+        stop_reason: StopReason,
+        reward: Reward | None = None,
+        metadata: dict[str, JsonValue] | None = None,
+        task: Task | None = None,
     ) -> None:
-        """Close the trace; from here on it is immutable. Raises AlreadyRecorded."""
+        """Close the trace; from here on it is immutable. `task`, under the same id, is what was asked in the end.
+
+        Raises AlreadyRecorded.
+        """
         values: dict[str, Any] = {"finished": now().isoformat(), "stop_reason": stop_reason.value}
+        if task:
+            values["task"] = task.model_dump_json()
         if reward:
             values |= {
                 "reward": reward.value,

@@ -116,6 +116,27 @@ class TraceStore:
             add_summary(connection, id)
         return Recording(self._engine, id)
 
+    def resume(self, trace_id: str) -> Recording:
+        """Go on recording an unfinished trace after its last message."""
+        with self._engine.connect() as connection:
+            rows, _ = chain(connection, trace_id, None)
+        return Recording(self._engine, trace_id, rows[-1].id if rows else None, len(rows))
+
+    def unfinished(self, run: str) -> list[str]:
+        """The ids of the traces of `run` that nobody has finished yet, oldest first."""
+        table = schema.traces
+        query = select(table.c.id).where(table.c.run == run, table.c.finished.is_(None)).order_by(table.c.started)
+        with self._engine.connect() as connection:
+            return list(connection.scalars(query))
+
+    def next_attempt(self, run: str, task_id: str) -> int:
+        """One more than the attempts at a task that are recorded, finished or not."""
+        table = schema.traces
+        query = select(func.max(table.c.attempt)).where(table.c.run == run, table.c.task_id == task_id)
+        with self._engine.connect() as connection:
+            last = connection.scalar(query)
+        return 0 if last is None else last + 1
+
     def add(self, traces: Sequence[Trace]) -> None:
         """Store whole traces that were recorded elsewhere, at revision 0: all of them or none.
 

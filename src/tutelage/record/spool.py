@@ -1,0 +1,114 @@
+"""Exchanges on their way to the store: a folder with a file each, in the order in which they ended."""
+
+import contextlib
+import fcntl
+import json
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tutelage.errors import TutelageError
+
+UNREADABLE = "unreadable"  # a folder in the spool: exchanges of which no trace could be made
+HIDDEN = b"[key]"  # stands for a key that a body repeats
+SHORTEST_KEY = 8  # characters; shorter ones are words that stand everywhere, such as "none"
+KEY_HEADERS = ("authorization", "x-api-key", "api-key", "x-goog-api-key", "proxy-authorization")
+
+
+class Waiting(NamedTuple):
+    """An exchange in the spool."""
+
+    id: str
+    path: Path
+
+
+class Spool:
+    """What is written survives the killing of every process; a power cut may take the last moment's."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._last = 0
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def write(
+        self,
+        dialect: str,
+        started: datetime,
+        seconds: float,
+        request: bytes,
+        response: Mapping[str, Any] | bytes,
+        keys: list[bytes],
+    ) -> None:
+        """Put an exchange there, whole or not at all. The request's bytes are JSON, and stay as they are but for keys.
+
+        Raises OSError.
+        """
+        if not isinstance(response, bytes):
+            response = json.dumps(response, ensure_ascii=False).encode(errors="replace")
+        head = json.dumps({"dialect": dialect, "started": started.isoformat(), "seconds": seconds})
+        data = head[:-1].encode() + b', "request": ' + request + b', "response": ' + response + b"}"
+        for key in keys:
+            data = data.replace(key, HIDDEN)
+        self._last = max(self._last + 1, time.time_ns())
+        path = self.folder / f"{self._last:020d}.json"
+        unfinished = path.with_suffix(".part")
+        unfinished.write_bytes(data)
+        unfinished.replace(path)
+
+    def waiting(self) -> list[Waiting]:
+        """First to last."""
+        return [Waiting(path.stem, path) for path in sorted(self.folder.glob("*.json"))]
+
+    def remove(self, exchange: Waiting) -> None:
+        exchange.path.unlink(missing_ok=True)
+
+    def set_aside(self, exchange: Waiting) -> Path:
+        """Keep an exchange that cannot be read out of the way; where it lies now."""
+        folder = self.folder / UNREADABLE
+        folder.mkdir(exist_ok=True)
+        return exchange.path.replace(folder / exchange.path.name)
+
+    @contextmanager
+    def locked(self, name: str, *, wait: bool) -> Iterator[None]:
+        """Hold one of the spool's locks. Raises TutelageError where another process holds it and `wait` is False."""
+        with (self.folder / f"{name}.lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            except BlockingIOError:
+                raise TutelageError(
+                    f"Another `tutelage record` works in {self.folder}. One proxy serves any number of agents; for "
+                    "another upstream make another project."
+                ) from None
+            yield
+
+    def clean(self) -> None:
+        """Remove what was being written when a proxy was killed: no client saw the end of these answers."""
+        for path in self.folder.glob("*.part"):
+            with contextlib.suppress(OSError):
+                path.unlink()
+
+
+def keys_of(headers: Mapping[str, str]) -> list[bytes]:
+    """The keys that a request's headers carry, so that they can be kept out of what is written."""
+    found = []
+    for name in KEY_HEADERS:
+        value = headers.get(name, "").strip()
+        for text in {value, value.split(" ", 1)[-1].strip()}:
+            if len(text) >= SHORTEST_KEY:
+                found.append(text.encode("latin-1", errors="replace"))
+    return sorted(set(found), key=len, reverse=True)
+
+
+def read(exchange: Waiting) -> dict[str, Any]:
+    """What was written; half a surrogate pair, which no store takes, becomes "?". Raises ValueError, RecursionError."""
+    data: dict[str, Any] = json.loads(exchange.path.read_bytes().decode(errors="replace"))
+    if not isinstance(data, dict):
+        raise ValueError("no JSON object")
+    try:
+        json.dumps(data, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        data = json.loads(json.dumps(data, ensure_ascii=False).encode(errors="replace"))
+    return data

@@ -1,0 +1,47 @@
+"""A proxy in a thread of the test, and the recorder called by hand."""
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import uvicorn
+
+from tutelage.record.proxy import proxy
+from tutelage.record.recorder import Recorder
+from tutelage.record.spool import Spool, read
+from tutelage.store import TraceStore
+from tutelage.trace import Trace
+
+
+@contextmanager
+def recording(upstream: str, spool: Spool) -> Iterator[str]:
+    """The proxy before `upstream`; its URL, up to and including /v1."""
+    listening = socket.create_server(("127.0.0.1", 0))
+    server = uvicorn.Server(uvicorn.Config(proxy(upstream, spool), log_level="warning"))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}/v1"
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+def drained(spool: Spool, store: TraceStore, run: str = "record") -> list[Trace]:
+    """Record all that waits, finish, and give the traces in the order of their beginning."""
+    recorder = Recorder(store, run)
+    for waiting in spool.waiting():
+        recorder.record(waiting.id, read(waiting))
+        spool.remove(waiting)
+    recorder.finish()
+    return sorted(store.traces(run=run), key=lambda trace: (trace.timestamp, trace.attempt))
+
+
+def shape(trace: Trace) -> list[str]:
+    """A trace in a form that can be read at a glance; what is context only stands in brackets."""
+    lines = []
+    for message in trace.messages:
+        said = message.content or "".join(f"{call.name}{call.arguments}" for call in message.tool_calls)
+        lines.append(f"{message.role[0]}: {said}" if message.weight else f"({message.role[0]}: {said})")
+    return lines

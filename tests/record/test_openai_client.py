@@ -1,0 +1,199 @@
+"""The `openai` SDK through the proxy: chat completions and Responses, streamed and not. Only its base URL differs."""
+
+import json
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import openai
+import pytest
+from record_helpers import drained, recording, shape
+from scripted_endpoint import LOOK, ScriptedEndpoint, scripted_endpoint
+
+from tutelage.record.spool import Spool
+from tutelage.store import TraceStore
+from tutelage.trace import StopReason
+
+KEY = "sk-test-4f9a8b7c6d5e4f3a2b1c"
+TOOL: Any = {"type": "function", "function": {"name": "look", "description": "Looks.", "parameters": LOOK}}
+CUTS = [0, 1, 5, 100_000]
+
+
+def chat(url: str, question: str, *, stream: bool, turns: int = 1) -> list[dict[str, Any]]:
+    """A small agent over chat completions, as its users write it; the messages that it saw and sent."""
+    messages: list[Any] = [{"role": "system", "content": "You look."}]
+    with openai.OpenAI(base_url=url, api_key=KEY, max_retries=0) as client:
+        for turn in range(turns):
+            messages.append({"role": "user", "content": f"{question} {turn}"})
+            while True:
+                given: dict[str, Any] = {"model": "scripted", "messages": messages, "tools": [TOOL]}
+                if stream:
+                    with client.chat.completions.stream(**given) as events:
+                        for _ in events:
+                            pass
+                        answer: Any = events.get_final_completion().choices[0].message
+                else:
+                    answer = client.chat.completions.create(**given).choices[0].message
+                messages.append(answer.model_dump(exclude_none=True, exclude={"parsed"}))
+                for call in answer.tool_calls or ():
+                    result = f"seen: {json.loads(call.function.arguments)['what']}"
+                    messages.append({"role": "tool", "tool_call_id": call.id, "content": result})
+                if not answer.tool_calls:
+                    break
+    return messages
+
+
+@pytest.mark.parametrize(("stream", "cut"), [(False, 0), *((True, cut) for cut in CUTS)])
+def test_a_conversation_of_several_turns_is_one_trace_that_equals_what_the_client_saw(
+    spool: Spool, store: TraceStore, stream: bool, cut: int
+) -> None:
+    with scripted_endpoint(cut=cut) as double, recording(double.url, spool) as url:
+        saw = chat(url, "What does the lamp cost?", stream=stream, turns=2)
+    (trace,) = drained(spool, store)
+    assert len(trace.messages) == len(saw) == 15
+    for message, seen in zip(trace.messages, saw, strict=True):
+        assert (message.role, message.content or "") == (seen["role"], seen.get("content") or "")
+        calls = [
+            (call["id"], call["function"]["name"], call["function"]["arguments"]) for call in seen.get("tool_calls", ())
+        ]
+        assert [(call.id, call.name, call.arguments) for call in message.tool_calls] == calls
+        assert message.tool_call_id == seen.get("tool_call_id")
+    thoughts = [message.reasoning_content for message in trace.messages if message.role == "assistant"]
+    assert thoughts == ["Where is the lamp?\n", "Not here.", "That is all."] * 2
+    assert [step.seen for step in trace.steps] == [2, 4, 7, 9, 11, 14]
+    assert (trace.stop_reason, trace.model, trace.task.kind) == (StopReason.ANSWER, "scripted", "recorded")
+    assert trace.task.turns == ("What does the lamp cost? 0", "What does the lamp cost? 1")
+    assert [tool.to_openai() for tool in trace.tools] == [TOOL]
+    assert all(message.weight == 1 for message in trace.messages)
+
+
+@pytest.mark.parametrize("name", ["reasoning", "reasoning_content", "think"])
+@pytest.mark.parametrize("stream", [False, True])
+def test_reasoning_stands_apart_wherever_the_server_put_it(
+    spool: Spool, store: TraceStore, stream: bool, name: str
+) -> None:
+    with scripted_endpoint(reasoning_field=name) as double, recording(double.url, spool) as url:
+        chat(url, "Look!", stream=stream)
+    (trace,) = drained(spool, store)
+    given = [message for message in trace.messages if message.role == "assistant"]
+    assert [message.reasoning_content for message in given] == ["Where is the lamp?\n", "Not here.", "That is all."]
+    assert [message.content or "" for message in given][:2] == ["", "One more look."]
+
+
+def respond(url: str, *, stream: bool, kept: bool) -> list[Any]:
+    """A small agent over the Responses API; the output items that it saw. `kept`: the server keeps the history."""
+    tool: Any = {"type": "function", "name": "look", "description": "Looks.", "parameters": LOOK, "strict": False}
+    history: list[Any] = [{"role": "user", "content": "What does the lamp cost?"}]
+    saw: list[Any] = []
+    new, previous = history, openai.omit
+    with openai.OpenAI(base_url=url, api_key=KEY, max_retries=0) as client:
+        while True:
+            given: dict[str, Any] = {"model": "scripted", "instructions": "You look.", "tools": [tool]}
+            given |= {"input": new, "previous_response_id": previous} if kept else {"input": history}
+            if stream:
+                with client.responses.stream(**given) as events:
+                    for _ in events:
+                        pass
+                    response: Any = events.get_final_response()
+            else:
+                response = client.responses.create(**given)
+            saw += response.output
+            results = [
+                {"type": "function_call_output", "call_id": item.call_id, "output": f"seen: {item.arguments}"}
+                for item in response.output
+                if item.type == "function_call"
+            ]
+            if not results:
+                return saw
+            history = [*history, *(item.to_dict() for item in response.output), *results]
+            new, previous = results, response.id
+
+
+@pytest.mark.parametrize("kept", [False, True])
+@pytest.mark.parametrize("stream", [False, True])
+def test_responses_become_the_same_trace(spool: Spool, store: TraceStore, stream: bool, kept: bool) -> None:
+    with scripted_endpoint() as double, recording(double.url, spool) as url:
+        saw = respond(url, stream=stream, kept=kept)
+    (trace,) = drained(spool, store)
+    assert [message.role for message in trace.messages] == [
+        "system",
+        "user",
+        "assistant",
+        "tool",
+        "assistant",
+        "tool",
+        "tool",
+        "assistant",
+    ]
+    calls = [(call.id, call.arguments) for message in trace.messages for call in message.tool_calls]
+    assert calls == [(item.call_id, item.arguments) for item in saw if item.type == "function_call"]
+    texts = [item.content[0].text for item in saw if item.type == "message"]
+    assert [message.content for message in trace.messages if message.role == "assistant" and message.content] == texts
+    assert trace.messages[2].reasoning_content == "Where is the lamp?\n"
+    assert all(message.weight == 1 for message in trace.messages)
+    assert trace.tools[0].to_openai() == TOOL
+
+
+def test_the_key_goes_to_the_endpoint_and_nowhere_else(spool: Spool, store: TraceStore, tmp_path: Path) -> None:
+    with scripted_endpoint() as double, recording(double.url, spool) as url:
+        chat(url, f"My key is {KEY}, is it?", stream=True)
+    assert {found["authorization"] for found in double.headers} == {f"Bearer {KEY}"}
+    waiting = [path.read_bytes() for path in spool.folder.glob("*.json")]
+    assert waiting and not any(KEY.encode() in data for data in waiting)
+    (trace,) = drained(spool, store)
+    assert trace.task.turns == ("My key is [key], is it? 0",)
+    with sqlite3.connect(tmp_path / "traces.db") as database:
+        assert KEY not in "".join(database.iterdump())
+
+
+def test_an_error_arrives_as_it_is_and_is_not_recorded(spool: Spool, store: TraceStore) -> None:
+    with scripted_endpoint(failures=[429]) as double, recording(double.url, spool) as url:
+        with pytest.raises(openai.RateLimitError, match="scripted failure"):
+            chat(url, "Look.", stream=True)
+        chat(url, "Look.", stream=False)
+    (trace,) = drained(spool, store)
+    assert len(trace.steps) == 3
+
+
+def test_an_endpoint_that_is_gone_is_said_and_others_paths_go_through(spool: Spool) -> None:
+    with (
+        recording("http://127.0.0.1:9/v1", spool) as url,
+        openai.OpenAI(base_url=url, api_key=KEY, max_retries=0) as client,
+        pytest.raises(openai.InternalServerError, match=r"127\.0\.0\.1:9/v1 cannot be reached"),
+    ):
+        client.models.list()
+    with (
+        scripted_endpoint() as double,
+        recording(double.url, spool) as url,
+        openai.OpenAI(base_url=url, api_key=KEY) as client,
+    ):
+        assert [model.id for model in client.models.list()] == ["scripted"]
+
+
+def test_the_bytes_of_a_stream_arrive_as_they_were_sent(spool: Spool) -> None:
+    import urllib.request
+
+    body = json.dumps({"model": "m", "stream": True, "messages": [{"role": "user", "content": "Look."}]}).encode()
+
+    def ask(url: str) -> bytes:
+        headers = {"Content-Type": "application/json"}
+        with urllib.request.urlopen(urllib.request.Request(f"{url}/chat/completions", body, headers)) as answer:
+            return bytes(answer.read())
+
+    with scripted_endpoint() as double, recording(double.url, spool) as url:
+        double.script = lambda results, asked: ScriptedEndpoint.script(3, asked)
+        assert ask(url) == ask(double.url)
+    assert len(spool.waiting()) == 1
+
+
+def test_several_answers_to_one_request_are_a_trace_each(spool: Spool, store: TraceStore) -> None:
+    request = {"model": "m", "n": 2, "messages": [{"role": "user", "content": "Toss."}]}
+    choices = [
+        {"message": {"role": "assistant", "content": side}, "finish_reason": "stop"} for side in ("heads", "tails")
+    ]
+    from tutelage.trace import now
+
+    spool.write("chat", now(), 1.0, json.dumps(request).encode(), {"choices": choices}, [])
+    traces = drained(spool, store)
+    assert [shape(trace) for trace in traces] == [["u: Toss.", "a: heads"], ["u: Toss.", "a: tails"]]
+    assert [trace.attempt for trace in traces] == [0, 1]
