@@ -1,7 +1,6 @@
 """Traces that another program recorded, from a folder of JSON files."""
 
 import json
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -44,15 +43,8 @@ def write(folder: Path, **traces: Any) -> Path:
 
 
 @pytest.fixture
-def project(tmp_path: Path) -> Project:
-    (tmp_path / "tutelage.toml").write_text("[dataset]\nmax_length = 40000\nvalidation = 0.0\n")
-    return Project.open(tmp_path)
-
-
-@pytest.fixture
-def store(project: Project) -> Iterator[TraceStore]:
-    with TraceStore(project.store_url) as store:
-        yield store
+def toml() -> str:
+    return "[dataset]\nmax_length = 40000\nvalidation = 0.0\n"
 
 
 def test_a_trace_is_stored_as_it_was_written(store: TraceStore, tmp_path: Path) -> None:
@@ -214,7 +206,7 @@ def test_real_traces_of_qwen3_over_a_browser_import_unroll_and_render(
         "2025-05-29T13:09:00+00:00",
     ]
     built = build(project, store, tmp_path / "out")
-    assert (built.train.rows, built.rows_left_out, built.rows_with_reasoning) == (7, {}, 7)
+    assert (built.train.rows, built.rows_left_out, built.reasoning_rows) == (7, {}, {"recorded": 7})
     assert built.tools == {
         "browser_click": 2,
         "browser_navigate": 2,

@@ -1,17 +1,16 @@
 """A small store of hand-made traces, in a project of its own."""
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 sys.path.append(str(Path(__file__).parents[1] / "endpoint"))  # endpoint_double.py
 
-from dataset_examples import PRICE, SETTINGS, Record, conversation, make_project
+from dataset_examples import PRICE, SETTINGS, Record, conversation
 from hub_server import hub
 
-from tutelage.project import Project
 from tutelage.store import TraceStore
 from tutelage.trace import Message, Step, StopReason, Task, now
 from tutelage.world import Reward
@@ -20,14 +19,8 @@ __all__ = ["hub"]
 
 
 @pytest.fixture
-def project(tmp_path: Path) -> Project:
-    return make_project(tmp_path, SETTINGS)
-
-
-@pytest.fixture
-def store(project: Project) -> Iterator[TraceStore]:
-    with TraceStore(project.store_url) as store:
-        yield store
+def toml() -> str:
+    return SETTINGS
 
 
 @pytest.fixture

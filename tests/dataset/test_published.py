@@ -74,8 +74,9 @@ def test_results_that_a_build_cut_are_whole_in_conversations(store: TraceStore, 
 def test_what_comes_back_from_the_hub_has_the_rows_that_went(
     hub: Hub, project: Project, store: TraceStore, record: Record, tmp_path: Path, unroll: str
 ) -> None:
-    for number in range(25):
+    for number in range(24):
         record(f"P-{number}", messages=two_turns(f"P-{number}"))
+    record("P-0", attempt=1, messages=[*two_turns("P-0")[:-1], Message(role="assistant", content="25.00.")])
     build(project, store, tmp_path / "out")
     folder = tmp_path / "out"
     if unroll != "steps":
@@ -121,14 +122,15 @@ def test_rows_that_were_cut_for_another_student_are_refused(store: TraceStore, r
 def test_a_published_row_of_a_held_out_prompt_is_refused(
     project: Project, store: TraceStore, record: Record, tmp_path: Path
 ) -> None:
+    """Also its first turn alone, which is not the whole of what was asked."""
     record("P-1")
-    record("P-2")
+    record("P-2", messages=two_turns("P-2"))
     build(project, store, tmp_path / "out")
     (tmp_path / "tasks").mkdir()
-    held_out = {"id": "new", "prompt": "what does P-2 cost?", "setup": {"prices": {"P-2": 12.5}}}
+    held_out = {"id": "new", "turns": ["what does P-2 cost?", "and two?"], "setup": {"prices": {"P-2": 12.5}}}
     (tmp_path / "tasks" / "evaluate.jsonl").write_text(json.dumps(held_out))
     summary = take_published(project, str(tmp_path / "out"), tmp_path / "back")
-    assert (summary.evaluation_refused, summary.task_ids) == (2, ["task-P-1"])  # two rows of one trace
+    assert (summary.traces, summary.evaluation_refused, summary.task_ids) == (2, 1, ["task-P-1"])
 
 
 def test_a_dataset_that_cannot_be_had_is_one_sentence(hub: Hub, project: Project, tmp_path: Path) -> None:

@@ -39,9 +39,9 @@ def test_a_mixture_is_never_silent(project: Project, store: TraceStore, record: 
     record("P-1")
     record("P-2", messages=without_reasoning("P-2"))
     summary = build(project, store, tmp_path / "out")
-    assert (summary.rows_with_reasoning, summary.rows_without_reasoning) == (2, 2)
-    assert "2 rows have reasoning, 2 (50%) have none: choose with --reasoning" in summary.sentence()
-    assert "keep: 2 rows have it, 2 have none" in (tmp_path / "out" / "README.md").read_text()
+    assert summary.reasoning_rows == {"recorded": 2, "none": 2}
+    assert "2 (50%) as recorded, 2 (50%) none. Choose with --reasoning" in summary.sentence()
+    assert "keep: 2 as recorded, 0 written afterwards, 2 none" in (tmp_path / "out" / "README.md").read_text()
     assert EMPTY + "P-2 costs 12.50.<|im_end|>" in taught(tmp_path / "out")
 
 
@@ -62,7 +62,7 @@ def test_masked_the_empty_think_block_carries_no_loss(
     tokens = [[row["input_ids"] for row in read_rows(tmp_path / name, "train")] for name in ("kept", "out")]
     assert tokens[0] == tokens[1]
     assert summary.train.tokens_trained < kept.train.tokens_trained
-    assert "their empty think block carries no loss" in summary.sentence()
+    assert "An empty think block carries no loss" in summary.sentence()
 
 
 def test_off_renders_with_thinking_off_and_the_student_is_served_so(
@@ -108,7 +108,8 @@ def test_backfilled_reasoning_is_a_revision_that_waits_for_a_reviewer(
     assert len(told["conversation"]) == 1  # nothing of what came later
     store.judge(id, 1, Verdict.APPROVED, reviewer="me")
     again = build(project, store, tmp_path / "out")
-    assert (again.rows_with_reasoning, again.rows_without_reasoning) == (4, 0)
+    assert again.reasoning_rows == {"recorded": 2, "written": 2}
+    assert "2 (50%) as recorded, 2 (50%) written afterwards." in again.sentence()
 
 
 def test_a_teacher_that_explains_nothing_changes_nothing(store: TraceStore, record: Record, tmp_path: Path) -> None:

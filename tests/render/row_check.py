@@ -86,7 +86,8 @@ class RowCheck:
         if prompt != renderer.prompt_text(messages[:-1], tools):
             wrong.append("the row's prompt is another one")
         wrong += self._reading_mismatches(prompt, completion, messages[-1], tools, thinking)
-        if engine is Engine.VLLM:
+        if engine is Engine.VLLM or ("<|channel|>" in self.stock.text and not messages[-1].tool_calls):
+            # gpt-oss has no rows for vLLM, and llama.cpp writes a call's numbers in its own way
             wrong += self._trl_mismatches(prompt, completion, messages, tools, thinking)
         return "", wrong
 

@@ -1,7 +1,6 @@
-"""A project with a small store, and the web application on it."""
+"""The web application on a small project."""
 
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,15 +15,8 @@ from tutelage.store import TraceStore
 
 
 @pytest.fixture
-def project(tmp_path: Path) -> Project:
-    (tmp_path / "tutelage.toml").write_text('name = "lamps"\n')
-    return Project.open(tmp_path)
-
-
-@pytest.fixture
-def store(project: Project) -> Iterator[TraceStore]:
-    with TraceStore(project.store_url) as store:
-        yield store
+def toml() -> str:
+    return 'name = "lamps"\n'
 
 
 @pytest.fixture

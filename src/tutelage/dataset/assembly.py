@@ -1,12 +1,12 @@
 """Traces into a build's files, one after the other; keeps counts and digests, never a trace."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 
 from tutelage.dataset.prefixes import PrefixCounter
 from tutelage.dataset.rows import Row, RowMaker, has_reasoning
 from tutelage.dataset.select import DUPLICATE, LEAKED, ROWLESS, EvaluationTasks, trace_content
-from tutelage.dataset.summary import BuildSummary, Kind, Split
+from tutelage.dataset.summary import REASONING_KINDS, BuildSummary, Kind, Split
 from tutelage.dataset.write import RowWriter
 from tutelage.trace import Trace, task_content
 
@@ -30,26 +30,35 @@ class Assembly:
         self._traces: dict[str, set[str]] = {name: set() for name in SPLITS}
         self._tasks: dict[str, set[str]] = {name: set() for name in SPLITS}
         self._task_contents: set[str] = set()
-        self._left_out = Counter(summary.traces_left_out)
-        self._tools, self._lengths = Counter[str](), Counter[int]()
+        self._left_out: dict[str, set[str]] = {}  # reason -> traces of which a part was left out
+        self._tools, self._lengths, self._reasoning = Counter[str](), Counter[int](), Counter[str]()
 
-    def take(self, trace: Trace, split: str, rows: Iterable[Row] | None = None) -> None:
-        """The rows of `trace`, unless it is an evaluation task or there before; `rows` are those known already."""
-        if self._evaluation.hold(trace):
-            self._left_out[LEAKED] += 1
-            return
+    def take(self, trace: Trace, split: str, written: Set[str | None] = frozenset()) -> None:
+        """The rows of `trace`, unless it is an evaluation task or there before.
+
+        `written` is what of its reasoning was not recorded, but written afterwards.
+        """
         content = trace_content(trace)
-        if content in self._contents:
-            self._left_out[DUPLICATE] += 1
+        if content in self._contents and not self._evaluation.hold(trace):
+            self._leave_out(trace, DUPLICATE)
             return
         self._contents.add(content)
+        self.take_part(trace, split, written=written)
+
+    def take_part(
+        self, trace: Trace, split: str, rows: Iterable[Row] | None = None, written: Set[str | None] = frozenset()
+    ) -> None:
+        """As `take`, for a trace that comes in parts, some of which look like another's; `rows` are known already."""
+        if self._evaluation.hold(trace):
+            self._leave_out(trace, LEAKED)
+            return
         made = list(self._maker.rows(trace) if rows is None else rows)
         if not made:
-            self._left_out[ROWLESS] += 1
+            self._leave_out(trace, ROWLESS)
             return
         for row in made:
             self._writers[split].add(trace, row.unrolled, row.tokens)
-            self._count(row, split)
+            self._count(row, split, written)
         self._tasks[split].add(trace.task.id)
         self._task_contents.add(task_content(trace.task))
         kind = self._summary.kinds.setdefault(trace.task.kind, Kind()) if split == "train" else Kind()
@@ -60,9 +69,12 @@ class Assembly:
     def close(self) -> None:
         """Put the counts into the summary."""
         summary = self._summary
-        summary.traces_left_out = dict(sorted(self._left_out.items()))
-        summary.duplicates_removed = self._left_out[DUPLICATE]
-        summary.evaluation_refused = self._left_out[LEAKED]
+        left_out = Counter(summary.traces_left_out)
+        left_out += Counter(
+            {reason: len(ids.difference(*self._traces.values())) for reason, ids in self._left_out.items()}
+        )
+        summary.traces_left_out = dict(sorted(left_out.items()))
+        summary.duplicates_removed, summary.evaluation_refused = left_out[DUPLICATE], left_out[LEAKED]
         summary.rows_left_out = dict(sorted(self._maker.refused.items()))
         for name in SPLITS:
             split: Split = getattr(summary, name)
@@ -73,9 +85,13 @@ class Assembly:
         summary.tokens_unrolled, summary.tokens_tree = summary.train.tokens_unrolled, self._prefixes.count
         summary.tools = dict(sorted(self._tools.items()))
         summary.kinds = dict(sorted(summary.kinds.items()))
+        summary.reasoning_rows = {kind: count for kind in REASONING_KINDS if (count := self._reasoning[kind])}
         summary.lengths = {f"<= {length}": count for length, count in sorted(self._lengths.items())}
 
-    def _count(self, row: Row, name: str) -> None:
+    def _leave_out(self, trace: Trace, reason: str) -> None:
+        self._left_out.setdefault(reason, set()).add(trace.id)
+
+    def _count(self, row: Row, name: str, written: Set[str | None]) -> None:
         summary, length, answer = self._summary, len(row.tokens.input_ids), row.unrolled.messages[-1]
         split: Split = getattr(summary, name)
         split.rows += 1
@@ -85,8 +101,8 @@ class Assembly:
         summary.longest = max(summary.longest, length)
         summary.rows_cut += row.results_cut > 0
         summary.results_cut += row.results_cut
-        summary.rows_with_reasoning += has_reasoning(answer)
-        summary.rows_without_reasoning += not has_reasoning(answer)
+        kind = "none" if not has_reasoning(answer) else "written" if answer.reasoning_content in written else "recorded"
+        self._reasoning[kind] += 1
         if name == "train":
             self._prefixes.add(row.tokens.input_ids)
             self._tools.update(call.name for call in answer.tool_calls)

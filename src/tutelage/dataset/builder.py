@@ -22,7 +22,7 @@ from tutelage.errors import TutelageError
 from tutelage.project import Project
 from tutelage.render.serving import planned_serving
 from tutelage.store import TraceStore, TraceSummary
-from tutelage.trace import task_content
+from tutelage.trace import Trace, task_content
 
 Progress = Callable[[int, int], None]  # traces done, traces in all
 
@@ -60,7 +60,9 @@ def build(
     held_back = _held_back(store, project, candidates)
     with assembling(out, maker, summary, evaluation) as assembly:
         for done, item in enumerate(candidates, 1):
-            assembly.take(store.load(item.id), "validation" if item.id in held_back else "train")
+            trace = store.load(item.id)
+            split = "validation" if item.id in held_back else "train"
+            assembly.take(trace, split, written=_written_reasoning(store, trace))
             if on_progress:
                 on_progress(done, len(candidates))
     return summary
@@ -150,6 +152,16 @@ def _held_back(store: TraceStore, project: Project, candidates: Sequence[TraceSu
     wanted = {item.id: item.task_id for item in candidates}
     asked = {id: (wanted[id], task_content(task)) for id, task in store.tasks() if id in wanted}
     return validation_traces(asked, project.settings.dataset.validation, project.settings.seed)
+
+
+def _written_reasoning(store: TraceStore, trace: Trace) -> set[str | None]:
+    """What of the trace's reasoning is not in its original."""
+    if trace.revision == 0:
+        return set()
+    ours, recorded = (
+        {message.reasoning_content for message in each.messages} for each in (trace, store.load(trace.id, 0))
+    )
+    return ours - recorded
 
 
 def _nothing_left(summary: BuildSummary) -> str:

@@ -2,7 +2,7 @@
 
 import json
 
-from tutelage.dataset.summary import BuildSummary, reasons
+from tutelage.dataset.summary import REASONING_KINDS, BuildSummary, reasons
 
 LOSS = {
     "steps": "A row is a conversation up to and including one assistant message, which alone carries loss.",
@@ -24,7 +24,8 @@ def card(summary: BuildSummary, rows: dict[str, int] | None = None) -> str:
     rows_left_out = reasons(summary.rows_left_out) or "none"
     train, validation = summary.train, summary.validation
     counts = rows or {"train": train.rows, "validation": validation.rows}
-    serving, having, lacking = summary.serving, summary.rows_with_reasoning, summary.rows_without_reasoning
+    serving = summary.serving
+    reasoning = ", ".join(f"{summary.reasoning_rows.get(kind, 0)} {text}" for kind, text in REASONING_KINDS.items())
     cut = f" to prompts of {serving.over_length.prompt_tokens} tokens" if serving.over_length else ""
     licence = f"license: {json.dumps(summary.licence)}\n" if summary.licence else ""
     return f"""---
@@ -81,7 +82,7 @@ message as context only), `tools` (JSON text, as are the arguments of calls), `t
 | tokenizer | sha256 {summary.tokenizer_sha256} |
 | engine whose rendering is followed | {summary.engine} |
 | thinking | {"on" if serving.thinking else "off"} |
-| reasoning | {summary.reasoning}: {having} rows have it, {lacking} have none |
+| reasoning of the rows | {summary.reasoning}: {reasoning} |
 | reasoning sent back with the history | {"yes" if serving.send_reasoning else "no"} |
 | tool results cut after | {serving.tool_result_characters} characters |
 | longest row allowed | {summary.max_length} tokens |

@@ -2,8 +2,8 @@
 
 import json
 import os
-from collections.abc import Iterator, Mapping
-from itertools import takewhile
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import groupby, takewhile
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
@@ -49,10 +49,9 @@ def take_published(project: Project, source: str, out: Path) -> BuildSummary:
         seen: set[str] = set()
         with assembling(out, maker, summary, EvaluationTasks.of(project)) as assembly:
             for split in SPLITS:
-                for row in _rows(folder, split, tokens=tokens):
-                    trace = _trace(row, source)
+                for row, trace in _parts(_rows(folder, split, tokens=tokens), source):
                     seen.add(trace.id)
-                    assembly.take(trace, split, [_known(row, trace)] if tokens else None)
+                    assembly.take_part(trace, split, [_known(row, trace)] if tokens else None)
             summary.traces = len(seen)
         return summary
 
@@ -111,10 +110,23 @@ def _rows(folder: Path, split: Literal["train", "validation"], *, tokens: bool) 
     return read_rows(folder, split, (SCHEMA if tokens else CONVERSATION).names)
 
 
-def _trace(row: Mapping[str, Any], source: str) -> Trace:
-    """The row's conversation; what was set up for its task nobody knows."""
+def _parts(rows: Iterable[Mapping[str, Any]], source: str) -> Iterator[tuple[Mapping[str, Any], Trace]]:
+    """Each row with its conversation as a trace, whose task is that of the longest row of the trace."""
+    for _, group in groupby(rows, key=lambda row: row["trace_id"]):  # a build keeps a trace's rows together
+        together = list(group)
+        task = _task(max(together, key=lambda row: len(row["messages"])))
+        for row in together:
+            yield row, _trace(row, task, source)
+
+
+def _task(row: Mapping[str, Any]) -> Task:
+    """What was asked; what was set up for it nobody knows."""
+    turns = tuple(message["content"] or "" for message in row["messages"] if message["role"] == "user")
+    return Task(id=row["task_id"], turns=turns or ("",), kind=row["kind"])
+
+
+def _trace(row: Mapping[str, Any], task: Task, source: str) -> Trace:
     messages = tuple(Message.from_openai(_given(message)) for message in row["messages"])
-    turns = tuple(message.content or "" for message in messages if message.role == "user")
     try:
         tools = tuple(_tool(text) for text in json_items(row["tools"] or "[]"))
     except (ValueError, KeyError, TypeError):
@@ -123,7 +135,7 @@ def _trace(row: Mapping[str, Any], source: str) -> Trace:
         ) from None
     return Trace(
         id=row["trace_id"],
-        task=Task(id=row["task_id"], turns=turns or ("",), kind=row["kind"]),
+        task=task,
         run="published",
         attempt=0,
         model=row["model"],

@@ -6,6 +6,9 @@ from pydantic import BaseModel, ConfigDict
 
 from tutelage.render.serving import Serving
 
+# Where an answer's reasoning comes from, and how that is said.
+REASONING_KINDS = {"recorded": "as recorded", "written": "written afterwards", "none": "none"}
+
 
 class Split(BaseModel):
     """One split's figures."""
@@ -60,8 +63,7 @@ class BuildSummary(BaseModel):
     evaluation_refused: int = 0  # traces of evaluation tasks, counted among those left out
     rows_cut: int = 0  # whose old tool results were cut
     results_cut: int = 0  # in all these rows together
-    rows_with_reasoning: int = 0  # whose answer was recorded with reasoning, both splits
-    rows_without_reasoning: int = 0
+    reasoning_rows: dict[str, int] = {}  # a key of REASONING_KINDS -> rows, both splits
     reasoning_written: int = 0  # traces of which the teacher wrote a revision with the reasoning that was missing
     train: Split = Split()
     validation: Split = Split()
@@ -97,16 +99,21 @@ class BuildSummary(BaseModel):
         )
 
     def about_reasoning(self) -> str:
-        """A mixture of rows with and without reasoning is never silent; "" where there is nothing to say."""
-        having, lacking = self.rows_with_reasoning, self.rows_without_reasoning
+        """A mixture is never silent; "" where there is nothing to say."""
+        rows, lacking = sum(self.reasoning_rows.values()), self.reasoning_rows.get("none", 0)
         if self.reasoning == "off":
-            return f"Thinking is off: the reasoning of {having} rows was left out." if having else ""
-        if not (having and lacking):
+            return f"Thinking is off: the reasoning of {rows - lacking} rows was left out." if rows > lacking else ""
+        if len(self.reasoning_rows) < 2:
             return ""
-        share = f"{having} rows have reasoning, {lacking} ({lacking / (having + lacking):.0%}) have none"
+        shares = (
+            f"{count} ({count / rows:.0%}) {REASONING_KINDS[kind]}" for kind, count in self.reasoning_rows.items()
+        )
+        text = f"Reasoning of the rows: {', '.join(shares)}."
+        if not lacking:
+            return text
         if self.reasoning == "mask":
-            return f"{share}: their empty think block carries no loss."
-        return f"{share}: choose with --reasoning off, mask or backfill what becomes of them."
+            return f"{text} An empty think block carries no loss."
+        return f"{text} Choose with --reasoning off, mask or backfill what becomes of those without."
 
 
 def reasons(counts: dict[str, int]) -> str:

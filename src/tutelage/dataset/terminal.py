@@ -6,7 +6,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from tutelage.dataset.select import DUPLICATE, LEAKED
-from tutelage.dataset.summary import BuildSummary
+from tutelage.dataset.summary import REASONING_KINDS, BuildSummary
 
 BAR = 40  # characters of the longest bar
 
@@ -20,7 +20,7 @@ class SummaryTables:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         summary = self.summary
         tables = (self._splits(), self._left_out(), _counts("calls taught, train", summary.tools), self._kinds())
-        for table in (*tables, self._lengths()):
+        for table in (*tables, self._reasoning(), self._lengths()):
             if not isinstance(table, Table) or table.row_count:
                 yield table
                 yield ""
@@ -45,6 +45,13 @@ class SummaryTables:
         table = _table("kinds of task, train", "traces", "rows")
         for name, kind in self.summary.kinds.items():
             table.add_row(escape(name), f"{kind.traces:,}", f"{kind.rows:,}")
+        return table
+
+    def _reasoning(self) -> RenderableType:
+        table = _table("reasoning", "rows", "share")
+        rows = sum(self.summary.reasoning_rows.values())
+        for kind, count in self.summary.reasoning_rows.items():
+            table.add_row(REASONING_KINDS[kind], f"{count:,}", f"{count / rows:.0%}")
         return table
 
     def _lengths(self) -> RenderableType:
