@@ -85,6 +85,15 @@ def test_they_are_where_segments_are_longer_than_a_piece(family: str, monkeypatc
     assert_equal(by_tree(trees, [build_tree(rows)]), row_by_row(plain, rows))
 
 
+def test_they_are_where_probabilities_are_computed_again(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = unrolled(traces=3)
+    plain, trees = with_random_lora(tiny(family, "sdpa")), with_random_lora(tiny(family))
+    kept = by_tree(trees, [build_tree(rows)])
+    monkeypatch.setattr(attention, "KEPT", 0)
+    assert_equal(by_tree(trees, [build_tree(rows)]), row_by_row(plain, rows))
+    assert_equal(by_tree(trees, [build_tree(rows)]), kept)
+
+
 def test_they_are_where_only_the_upper_layers_learn(family: str) -> None:
     rows = unrolled(traces=3)
     plain = with_random_lora(tiny(family, "sdpa"), first_layer=1)
@@ -126,7 +135,8 @@ def test_target_logprobs_are_those_of_all_logits() -> None:
 def test_a_model_with_a_sliding_window_is_refused() -> None:
     q = torch.randn(1, 2, 3, 4)
     with pytest.raises(TutelageError, match="sliding_window"):
-        attention.tree_attention(torch.nn.Identity(), q, q, q, None, tree_pieces=((0, 3, ((0, 3),)),), sliding_window=2)
+        plan = attention.Plan(((0, 3, ((0, 3),)),), keep=False)
+        attention.tree_attention(torch.nn.Identity(), q, q, q, None, tree_plan=plan, sliding_window=2)
 
 
 @pytest.mark.slow

@@ -1,32 +1,47 @@
 """Attention over a prefix tree, branch by branch, behind Transformers' AttentionInterface.
 
 No mask is built: each unbranched segment's queries meet the keys of the segments above it and their own causal
-square, nothing else. The forward pass keeps q, k and v alone; the probabilities are computed again in the backward
-pass (a quarter more work in attention, but kept they would cost heads x tokens x depth numbers a layer, 1 GB for
-1,500 tokens of SmolLM2-135M). Long segments are cut, so memory grows with depth, not with its square.
+square, nothing else. The forward pass of a long tree keeps q, k and v alone; the probabilities are computed again in
+the backward pass (a quarter more work in attention, but kept they cost heads x tokens x depth numbers a layer: 1 GB
+for 1,500 tokens of SmolLM2-135M in one row). Where all layers' take less than KEPT bytes, they are kept. Long segments
+are cut, so memory grows with depth, not with its square.
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AttentionInterface
+from transformers import AttentionInterface, PreTrainedModel
 
 from tutelage.errors import TutelageError
 from tutelage.train.tree import Segment, Tree
 
 NAME = "tutelage_tree"
 QUERIES = 128  # at most so many queries a piece
+KEPT = 1 << 29  # bytes of probabilities, all layers together
 
 Slices = tuple[tuple[int, int], ...]
 Pieces = tuple[tuple[int, int, Slices], ...]  # queries from, to, and the slices of their keys, themselves last
 
 
-def attention_pieces(tree: Tree) -> Pieces:
-    """What `forward(..., tree_pieces=...)` takes: the tree's segments, long ones cut."""
-    return tuple(piece for segment in tree.segments for piece in _cut(segment))
+@dataclass(frozen=True)
+class Plan:
+    """How attention runs over one tree."""
+
+    pieces: Pieces
+    keep: bool  # the probabilities, for the backward pass
+
+
+def attention_plan(tree: Tree, model: PreTrainedModel) -> Plan:
+    """What `forward(..., tree_plan=...)` takes: the tree's segments, long ones cut."""
+    pieces = tuple(piece for segment in tree.segments for piece in _cut(segment))
+    config = model.config.get_text_config()
+    pairs = sum((end - start) * sum(b - a for a, b in slices) for start, end, slices in pieces)
+    size = pairs * config.num_attention_heads * config.num_hidden_layers * model.dtype.itemsize
+    return Plan(pieces, size <= KEPT)
 
 
 def _cut(segment: Segment) -> Iterator[tuple[int, int, Slices]]:
@@ -45,19 +60,19 @@ def tree_attention(
     attention_mask: Tensor | None,
     scaling: float | None = None,
     dropout: float = 0.0,
-    tree_pieces: Pieces | None = None,
+    tree_plan: Plan | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
     """The interface's signature. Raises TutelageError for attention that is not plain and causal throughout."""
-    if tree_pieces is None or attention_mask is not None:
-        raise TutelageError(f'The attention "{NAME}" runs on prefix trees only: pass tree_pieces and no mask.')
+    if tree_plan is None or attention_mask is not None:
+        raise TutelageError(f'The attention "{NAME}" runs on prefix trees only: pass tree_plan and no mask.')
     peculiar = [name for name in ("sliding_window", "softcap", "s_aux") if kwargs.get(name) is not None]
     if peculiar or dropout:
         what = ", ".join(peculiar) or "attention dropout"
         raise TutelageError(f"Prefix trees do not support this model's attention ({what}). Choose another student.")
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     dtype = value.dtype  # under autocast the rotated q and k are float32
-    out = _TreeAttention.apply(query[0].to(dtype), key[0].to(dtype), value[0], tree_pieces, scale)
+    out = _TreeAttention.apply(query[0].to(dtype), key[0].to(dtype), value[0], tree_plan, scale)
     return out[None], None
 
 
@@ -65,28 +80,32 @@ class _TreeAttention(torch.autograd.Function):  # type: ignore[misc]  # seen as 
     """q (H, N, D), k and v (K, N, D) -> (N, H, D)."""
 
     @staticmethod
-    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, pieces: Pieces, scale: float) -> Tensor:
-        ctx.save_for_backward(q, k, v)
-        ctx.pieces, ctx.scale = pieces, scale
+    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, plan: Plan, scale: float) -> Tensor:
+        ctx.plan, ctx.scale = plan, scale
+        keep = plan.keep and any(ctx.needs_input_grad)
+        kept = []
         heads, tokens, size = q.shape
         out = q.new_empty(tokens, heads, size)
         with torch.autocast(q.device.type, enabled=False):
-            for start, end, slices in pieces:
+            for start, end, slices in plan.pieces:
                 keys, values = _take(k, slices), _take(v, slices)
                 probabilities = _probabilities(_grouped(q, start, end, len(k)), keys, end - start, scale)
                 _write(out.transpose(0, 1), start, end, torch.bmm(probabilities, values))
+                if keep:
+                    kept.append(probabilities)
+        ctx.save_for_backward(q, k, v, *kept)
         return out
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        q, k, v = ctx.saved_tensors
+        q, k, v, *kept = ctx.saved_tensors
         grad = grads[0].transpose(0, 1)  # (H, N, D)
         dq = torch.empty_like(q.transpose(0, 1), memory_format=torch.contiguous_format).transpose(0, 1)
         dk, dv = torch.zeros_like(k), torch.zeros_like(v)
-        for start, end, slices in ctx.pieces:
+        for i, (start, end, slices) in enumerate(ctx.plan.pieces):
             keys, values = _take(k, slices), _take(v, slices)
             queries, upper = _grouped(q, start, end, len(k)), _grouped(grad, start, end, len(k))
-            probabilities = _probabilities(queries, keys, end - start, ctx.scale)
+            probabilities = kept[i] if kept else _probabilities(queries, keys, end - start, ctx.scale)
             _add(dv, slices, torch.bmm(probabilities.transpose(1, 2), upper))
             dp = torch.bmm(upper, values.transpose(1, 2))
             ds = torch._softmax_backward_data(dp, probabilities, -1, dp.dtype).mul_(ctx.scale)

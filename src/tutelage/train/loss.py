@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from tutelage.errors import TutelageError
-from tutelage.train.attention import attention_pieces
+from tutelage.train.attention import attention_plan
 from tutelage.train.tree import Tree
 
 CHUNK = 256  # so many rows of logits at a time: 50 MB for SmolLM2's vocabulary in float32
@@ -25,7 +25,7 @@ def tree_logprobs(model: PreTrainedModel, tree: Tree) -> Tensor:
         input_ids=torch.from_numpy(tree.tokens).to(device)[None],
         position_ids=torch.from_numpy(tree.positions).to(device)[None],
         use_cache=False,
-        tree_pieces=attention_pieces(tree),
+        tree_plan=attention_plan(tree, model),
     ).last_hidden_state[0]
     parents = torch.from_numpy(tree.parents).to(device)[targets]
     tokens = torch.from_numpy(tree.tokens).to(device)[targets]
@@ -66,12 +66,12 @@ class _TargetLogprobs(torch.autograd.Function):  # type: ignore[misc]  # seen as
         for start in range(0, len(tokens), CHUNK):
             rows = slice(start, start + CHUNK)
             logits = torch.mm(hidden[rows].to(weight.dtype), weight.t()).float()
-            chosen = tokens[rows, None]
-            logprobs[rows] = logits.gather(1, chosen)[:, 0] - logits.logsumexp(1)
+            logits -= logits.amax(1, keepdim=True)
+            logprobs[rows] = logits.gather(1, tokens[rows, None])[:, 0]
+            sums = logits.exp_().sum(1)  # in place, and read by everything below: a pass over logits is what costs
+            logprobs[rows] -= sums.log()
             if slopes is not None:
-                probabilities = torch.softmax(logits, 1, dtype=torch.float32)
-                del logits
-                mean = torch.mm(probabilities.to(weight.dtype), weight)
+                mean = torch.mm(logits.to(weight.dtype), weight).float() / sums[:, None]
                 slopes[rows] = (weight[tokens[rows]] - mean).to(slopes.dtype)
         if slopes is not None:
             ctx.save_for_backward(slopes)
