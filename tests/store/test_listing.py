@@ -1,25 +1,15 @@
 """Lists: filters, counts, order, search."""
 
 import sqlite3
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sqlalchemy.dialects import postgresql
 from store_examples import record_trace
 
 from tutelage.store import Selection, Sort, TraceStore
 from tutelage.store.facets import FACETS
-from tutelage.store.search import matches
 from tutelage.trace import StopReason, Verdict
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[TraceStore]:
-    with TraceStore(f"sqlite:///{tmp_path / 'traces.db'}") as store:
-        yield store
 
 
 def tasks(store: TraceStore, sort: Sort = Sort.OLDEST, *, text: str = "", **facets: str) -> list[str]:
@@ -106,12 +96,6 @@ def test_whatever_a_person_types_is_no_syntax_error(words: str) -> None:
     with TraceStore("sqlite://") as store:
         record_trace(store)
         store.listing.page(Selection(text=words), Sort.NEWEST, limit=5)
-
-
-def test_other_databases_search_with_like() -> None:
-    sql = str(matches("postgresql", '50% "two words"').compile(dialect=postgresql.dialect()))
-    assert sql.count("EXISTS") == 2
-    assert "ILIKE" in sql
 
 
 def test_what_is_worth_a_look_comes_first_and_says_why(store: TraceStore) -> None:

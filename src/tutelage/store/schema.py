@@ -186,6 +186,14 @@ preferences = Table(
     Column("created", String, nullable=False),
 )
 
+# The words of each trace's latest revision, for search where the database has no index of words (see search.py).
+trace_words = Table(
+    "trace_words",
+    metadata,
+    Column("number", ForeignKey("summaries.number"), primary_key=True),
+    Column("words", Text, nullable=False),  # each between two spaces
+)
+
 # The text of each revision for full-text search, without a copy of it (SQLite only; see search.py).
 event.listen(
     metadata,

@@ -1,13 +1,28 @@
-"""Full-text search over messages and reasoning.
+"""Full-text search over the messages and reasoning of each trace's latest revision.
 
-SQLite has an index of words (FTS5), one document a revision; it is written when a trace is finished or edited, so
-that recording a step costs nothing more. Other databases look through the messages with LIKE.
+It is written when a trace is finished or edited, so that recording a step costs nothing more. SQLite has an index of
+words (FTS5), one document a revision. For other databases the words stand in a text that LIKE looks through; with
+PostgreSQL's pg_trgm, where that may be used, by an index. Both take the same words for the same: letters and digits,
+whatever their case and accents.
 """
 
 import re
+import unicodedata
 from collections.abc import Sequence
 
-from sqlalchemy import ColumnElement, Connection, and_, column, exists, literal_column, select, table, text, true
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    and_,
+    column,
+    delete,
+    false,
+    insert,
+    literal_column,
+    select,
+    table,
+    text,
+)
 
 from tutelage.store import schema
 from tutelage.trace import Message
@@ -17,11 +32,15 @@ MATCHING = table("trace_text", column("rowid"), column("trace_text"))
 
 
 def add_document(connection: Connection, number: int, revision: int, messages: Sequence[Message]) -> None:
-    """Make a revision's text findable; once a revision."""
-    if connection.dialect.name != "sqlite":
+    """Make the text of a trace's new revision findable; once a revision."""
+    if connection.dialect.name == "sqlite":
+        values = {"id": number + revision * REVISION, "text": searchable_text(messages)}
+        connection.execute(text("INSERT INTO trace_text (rowid, text) VALUES (:id, :text)"), values)
         return
-    values = {"id": number + revision * REVISION, "text": searchable_text(messages)}
-    connection.execute(text("INSERT INTO trace_text (rowid, text) VALUES (:id, :text)"), values)
+    found = schema.trace_words
+    connection.execute(delete(found).where(found.c.number == number))
+    words = f" {' '.join(split_words(searchable_text(messages)))} "
+    connection.execute(insert(found).values(number=number, words=words))
 
 
 def searchable_text(messages: Sequence[Message]) -> str:
@@ -40,11 +59,16 @@ def matches(dialect: str, words: str) -> ColumnElement[bool]:
     if dialect == "sqlite":
         document = schema.summaries.c.number + schema.summaries.c.revision * literal_column(str(REVISION))
         return document.in_(select(MATCHING.c.rowid).where(MATCHING.c.trace_text.op("MATCH")(_expression(words))))
-    conditions: list[ColumnElement[bool]] = []
-    for phrase in phrases(words):
-        body = schema.messages.c.body.icontains(phrase, autoescape=True)
-        conditions.append(exists().where(schema.messages.c.trace_id == schema.summaries.c.trace_id, body))
-    return and_(true(), *conditions)
+    found = schema.trace_words
+    wanted = [" ".join(split_words(phrase)) for phrase in phrases(words)]
+    held = [found.c.words.contains(f" {phrase}") for phrase in wanted if phrase]
+    return schema.summaries.c.number.in_(select(found.c.number).where(and_(*held))) if held else false()
+
+
+def split_words(text: str) -> list[str]:
+    """As FTS5 does: runs of letters and digits, without accents, in lower case."""
+    plain = "".join(letter for letter in unicodedata.normalize("NFKD", text) if not unicodedata.combining(letter))
+    return re.findall(r"[^\W_]+", plain.replace("\0", " ").lower())
 
 
 def phrases(words: str) -> list[str]:

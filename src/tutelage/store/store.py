@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import re
 import sqlite3
 import time
@@ -12,10 +13,11 @@ from types import TracebackType
 from typing import Any, Self
 
 from pydantic import JsonValue
-from sqlalchemy import Connection, Engine, Row, create_engine, event, func, insert, inspect, select
+from sqlalchemy import URL, Connection, Engine, Row, create_engine, event, func, insert, inspect, make_url, select
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, NoSuchModuleError
 
-from tutelage.errors import TutelageError
+from tutelage.errors import MissingExtra, TutelageError
 from tutelage.store import schema
 from tutelage.store.history import append, branch, chain, first_revision, last_rerun, step_values
 from tutelage.store.listing import Listing
@@ -40,6 +42,8 @@ from tutelage.store.summaries import (
 )
 from tutelage.trace import RERUN, Message, Step, StopReason, Task, Tool, Trace, Verdict, now
 
+logger = logging.getLogger(__name__)
+
 
 class EditConflict(TutelageError):
     """Somebody else's revision came first."""
@@ -61,13 +65,15 @@ class TraceStore:
 
     def __init__(self, url: str) -> None:
         try:
-            self._engine = create_engine(url)
+            self._engine = create_engine(_with_driver(url))
             if self._engine.dialect.name == "sqlite":
                 event.listen(self._engine, "connect", _configure_sqlite)
             _create_tables(self._engine)
             add_missing_summaries(self._engine)
             self.listing = Listing(self._engine)
             self.reviews = Reviews(self._engine)
+        except ModuleNotFoundError as error:
+            raise MissingExtra(error.name or "", "postgresql") from None
         except (ArgumentError, NoSuchModuleError, ImportError) as error:
             raise TutelageError(f'The store "{_shown(url)}" cannot be used: {_shown(str(error))}.') from None
         except DBAPIError as error:
@@ -302,6 +308,12 @@ class TraceStore:
         self.reviews.judge([Judgement(trace_id, revision, verdict)], reviewer=reviewer, comment=comment)
 
 
+def _with_driver(url: str) -> URL:
+    """psycopg for PostgreSQL, where none is named."""
+    made = make_url(url)
+    return made.set(drivername="postgresql+psycopg") if made.drivername == "postgresql" else made
+
+
 def _shown(url: str) -> str:
     """The URL, or a text that may hold it, without its password."""
     return re.sub(r"://([^/@:\s]*):\S*@", r"://\1:***@", url)
@@ -334,6 +346,20 @@ def _create_tables(engine: Engine) -> None:
         elif engine.dialect.name == "postgresql":
             connection.exec_driver_sql("SELECT pg_advisory_xact_lock(hashtext('tutelage.create_tables'))")
         schema.metadata.create_all(connection)
+        if engine.dialect.name == "postgresql":
+            _index_words(connection)
+
+
+def _index_words(connection: Connection) -> None:
+    """Let LIKE look through words by an index, where this user may have it; without, a search reads all of them."""
+    try:
+        with connection.begin_nested():
+            connection.exec_driver_sql("CREATE EXTENSION IF NOT EXISTS pg_trgm")
+            connection.exec_driver_sql(
+                "CREATE INDEX IF NOT EXISTS trace_words_trigrams ON trace_words USING gin (words gin_trgm_ops)"
+            )
+    except DBAPIError:
+        logger.info("PostgreSQL's pg_trgm cannot be used here: searches read all words")
 
 
 def _add(connection: Connection, trace: Trace) -> None:
@@ -374,8 +400,8 @@ def _store_tools(connection: Connection, tools: Sequence[Tool]) -> str:
     table = schema.toolsets
     if connection.scalar(select(table.c.id).where(table.c.id == id)) is None:
         # Two collectors may meet here; the second one's row is the same.
-        prefix = "OR IGNORE" if connection.dialect.name == "sqlite" else ""
-        connection.execute(insert(table).prefix_with(prefix).values(id=id, body=body))
+        upsert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+        connection.execute(upsert(table).values(id=id, body=body).on_conflict_do_nothing())
     return id
 
 

@@ -81,13 +81,16 @@ def summarise(connection: Connection, trace_id: str) -> None:
 
 
 def add_missing_summaries(engine: Engine) -> None:
-    """Summarise the traces of a store that was written before it had this table."""
-    missing = select(schema.traces.c.id, schema.traces.c.finished).where(
-        schema.traces.c.id.not_in(select(schema.summaries.c.trace_id))
+    """Summarise the traces of a store that was written before it had this table, or the words of other databases."""
+    trace, table, words = schema.traces, schema.summaries, schema.trace_words
+    missing = select(trace.c.id, trace.c.finished).where(trace.c.id.not_in(select(table.c.trace_id)))
+    wordless = select(table.c.trace_id).where(
+        table.c.stop_reason.is_not(None), table.c.number.not_in(select(words.c.number))
     )
     with engine.connect() as connection:
-        counts = [connection.scalar(select(func.count()).select_from(t)) for t in (schema.traces, schema.summaries)]
-        if counts[0] == counts[1]:
+        counts = [connection.scalar(select(func.count()).select_from(t)) for t in (trace, table)]
+        found = engine.dialect.name != "sqlite" and connection.execute(wordless.limit(1)).first()
+        if counts[0] == counts[1] and not found:
             return
     with engine.begin() as connection:
         if connection.dialect.name == "sqlite":
@@ -96,6 +99,8 @@ def add_missing_summaries(engine: Engine) -> None:
             add_summary(connection, id)
             if finished:
                 summarise(connection, id)
+        for id in connection.scalars(wordless).all() if found else ():
+            summarise(connection, id)
 
 
 def selected(*more: Any) -> Select[Any]:
