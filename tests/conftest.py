@@ -1,12 +1,15 @@
-"""A small project and its store, for tests that need no more."""
+"""A small project and its store, for tests that need no more; a PostgreSQL for those that do."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from postgresql_server import postgresql_databases
 
 from tutelage.project import Project
 from tutelage.store import TraceStore
+
+__all__ = ["postgresql_databases"]
 
 
 @pytest.fixture

@@ -4,11 +4,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from postgresql_server import postgresql_databases
 
 from tutelage.store import TraceStore
-
-__all__ = ["postgresql_databases"]
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import re
 import sqlite3
 import time
@@ -40,6 +41,8 @@ from tutelage.store.summaries import (
     summary,
 )
 from tutelage.trace import RERUN, Message, Step, StopReason, Task, Tool, Trace, Verdict, now
+
+logger = logging.getLogger(__name__)
 
 
 class EditConflict(TutelageError):
