@@ -14,6 +14,7 @@ from starlette.testclient import TestClient
 from store_examples import record_trace
 
 from tutelage.project import Project
+from tutelage.review.access import is_loopback
 from tutelage.review.app import create_app
 from tutelage.review.query import ListQuery
 from tutelage.store import Selection, Sort, TraceStore
@@ -288,6 +289,26 @@ def test_another_web_page_can_neither_read_nor_write(client: TestClient, store: 
     assert "access-control-allow-origin" not in client.get("/").headers
     answer = client.post("/undo", data={"token": token(client), "moment": "", "back": "//evil.example/"})
     assert answer.headers["location"].startswith("/?undone")
+
+
+def test_on_another_host_only_the_link_lets_one_in(project: Project, store: TraceStore) -> None:
+    app = create_app(project, store, "ada", access="let me in")
+    others = TestClient(app, base_url="http://review.example", follow_redirects=False)
+    for url in ("/", "/static/review.js", "/?access=guessed", "/?access="):
+        answer = others.get(url)
+        assert (answer.status_code, answer.headers.get("set-cookie")) == (401, None)
+        assert "Open the link" in answer.text
+    assert others.post("/undo?access=let+me+in", data={}).status_code == 401
+    answer = others.get("/?kind=a&access=let+me+in")
+    assert answer.headers["location"] == "/?kind=a"
+    assert "HttpOnly" in answer.headers["set-cookie"]
+    assert others.get("/").status_code == 200
+    assert others.post("/undo", data={"moment": "", "token": "guessed"}).status_code == 403
+
+
+def test_what_a_loopback_address_is() -> None:
+    assert [is_loopback(host) for host in ("127.0.0.1", "127.9.9.9", "::1", "localhost")] == [True] * 4
+    assert [is_loopback(host) for host in ("0.0.0.0", "::", "10.0.0.7", "localhost.evil.example")] == [False] * 4
 
 
 def test_the_token_is_another_one_each_time(project: Project, store: TraceStore) -> None:

@@ -15,10 +15,16 @@ def register(app: typer.Typer) -> None:
 
 def review(
     project: ProjectOption = HERE,
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; on another than this machine's own, the link holds a token.")
+    ] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port on this machine; 0 takes a free one.", min=0, max=65535)] = 8090,
     no_browser: Annotated[bool, typer.Option("--no-browser", help="Do not open a browser.")] = False,
 ) -> None:
-    """Read, fix and judge traces in the browser, until Ctrl-C. Only this machine can reach it."""
+    """Read, fix and judge traces in the browser, until Ctrl-C. Only this machine can reach it, unless --host says more.
+
+    Others need the link that is printed. It is not encrypted: beyond a network that you trust, put it behind TLS.
+    """
     opened = open_project(project)
     for module in ("starlette", "uvicorn", "python_multipart", "jsonschema"):
         if importlib.util.find_spec(module) is None:
@@ -30,6 +36,7 @@ def review(
             opened,
             store,
             reviewer=reviewer(),
+            host=host,
             port=port,
             browser=not no_browser,
             on_ready=lambda url: print(f"Review at {url} (Ctrl-C stops it)", flush=True),

@@ -1,7 +1,7 @@
 """The web application: its routes, and what keeps other web pages out of it.
 
-It listens on loopback and has no passwords, so that any page which the reviewer's browser opens could try to talk to
-it. Three things stand against that: requests have to name this host (no DNS rebinding), what changes the store has to
+It listens on loopback and has no passwords (access.py stands before it on other hosts), so that any page which the
+reviewer's browser opens could try to talk to it. Three things stand against that: requests have to name this host (no DNS rebinding), what changes the store has to
 carry a token which only our own pages hold, and no page runs any script but our own file (traces hold hostile text).
 """
 
@@ -28,6 +28,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from tutelage.errors import TutelageError
 from tutelage.project import Project
 from tutelage.render.renderer import Renderer
+from tutelage.review.access import Access
 from tutelage.review.reruns import Reruns
 from tutelage.review.tokens import project_renderer
 from tutelage.store import TraceStore
@@ -66,8 +67,11 @@ Get = Callable[[Review, Request], Response]
 Post = Callable[[Review, Request, FormData], Response]
 
 
-def create_app(project: Project, store: TraceStore, reviewer: str) -> Starlette:
-    """The application on an open store; verdicts and edits carry the name of `reviewer`."""
+def create_app(project: Project, store: TraceStore, reviewer: str, access: str | None = None) -> Starlette:
+    """The application on an open store; verdicts and edits carry the name of `reviewer`.
+
+    `access` is the token that lets people in who are not on this machine; None: nobody else can reach it.
+    """
     from tutelage.review.pages import comparing, editing, listing, overview, reading, rerunning
 
     review = Review(project, store, reviewer)
@@ -108,9 +112,15 @@ def create_app(project: Project, store: TraceStore, reviewer: str) -> Starlette:
             get("/runs", comparing.runs),
             Mount("/static", StaticFiles(directory=str(static))),
         ],
-        middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=HOSTS, www_redirect=False), Middleware(_Headers)],
+        middleware=[_guard(access), Middleware(_Headers)],
         exception_handlers={kind: partial(_failed, review) for kind in (TutelageError, HTTPException, DBAPIError)},
     )
+
+
+def _guard(access: str | None) -> Middleware:
+    if access is None:
+        return Middleware(TrustedHostMiddleware, allowed_hosts=HOSTS, www_redirect=False)
+    return Middleware(Access, token=access)  # whose cookie a page under another name of this host does not have
 
 
 async def _get(review: Review, page: Get, request: Request) -> Response:

@@ -74,8 +74,9 @@ class Listing:
 
     def page(self, selection: Selection, sort: Sort, *, limit: int, offset: int = 0) -> list[Listed]:
         worth = self._worth() if sort is Sort.WORTH else None
-        more = [] if worth is None else [worth.label("worth")]
-        query = selected(*more).where(*self._conditions(selection)).order_by(*_order(sort, worth))
+        labelled = None if worth is None else worth.label("worth")  # computed once, sorted by its name
+        more = [] if labelled is None else [labelled]
+        query = selected(*more).where(*self._conditions(selection)).order_by(*_order(sort, labelled))
         with self._engine.connect() as connection:
             rows = connection.execute(query.limit(limit).offset(offset)).all()
             traces = schema.traces

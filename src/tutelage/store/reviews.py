@@ -131,21 +131,27 @@ class Reviews:
         with self._engine.connect() as connection:
             return _tags(connection, trace_id)
 
-    def tag(self, trace_id: str, tags: Iterable[str], *, reviewer: str) -> None:
-        """Make `tags` the trace's tags."""
-        wanted = {" ".join(tag.split()) for tag in tags} - {""}
+    def tag(
+        self, trace_id: str, tags: Iterable[str], *, reviewer: str, instead_of: Iterable[str] | None = None
+    ) -> None:
+        """Make `tags` the trace's tags in place of `instead_of`, those that the reviewer saw (None: whatever is there).
+
+        A tag that somebody else set meanwhile stays.
+        """
+        wanted = _plain(tags)
         table, summaries = schema.tags, schema.summaries
         with self._engine.begin() as connection:
+            connection.execute(  # first, so that of two who tag it at once the second waits for the first
+                update(summaries).where(summaries.c.trace_id == trace_id).values(changed=next_change())
+            )
             there = set(_tags(connection, trace_id))
-            connection.execute(delete(table).where(table.c.trace_id == trace_id, table.c.tag.in_(there - wanted)))
+            gone = (there if instead_of is None else _plain(instead_of)) - wanted
+            connection.execute(delete(table).where(table.c.trace_id == trace_id, table.c.tag.in_(gone)))
             for tag in sorted(wanted - there):
                 values = {"trace_id": trace_id, "tag": tag, "reviewer": reviewer, "created": now().isoformat()}
                 connection.execute(insert(table).values(**values))
-            connection.execute(
-                update(summaries)
-                .where(summaries.c.trace_id == trace_id)
-                .values(tags=join_names(wanted), changed=next_change())
-            )
+            now_there = join_names(_tags(connection, trace_id))
+            connection.execute(update(summaries).where(summaries.c.trace_id == trace_id).values(tags=now_there))
 
     def prefer(
         self, task_id: str, chosen: tuple[str, int], rejected: tuple[str, int], *, reviewer: str, comment: str = ""
@@ -198,6 +204,10 @@ def _record(connection: Connection, judgements: Sequence[Judgement], reviewer: s
         update(table).where(latest).values(verdict=bindparam("given"), changed=change),
         [{"of": j.trace_id, "at": j.revision, "given": j.verdict.value} for j in judgements],
     )
+
+
+def _plain(tags: Iterable[str]) -> set[str]:
+    return {" ".join(tag.split()) for tag in tags} - {""}
 
 
 def _tags(connection: Connection, trace_id: str) -> list[str]:

@@ -95,7 +95,9 @@ def judge(review: "Review", request: Request, form: FormData) -> Response:
 
 def tag(review: "Review", request: Request, form: FormData) -> Response:
     found = review.store.load(request.path_params["id"])
-    review.store.reviews.tag(found.id, text(form, "tags").split(","), reviewer=review.reviewer)
+    review.store.reviews.tag(
+        found.id, text(form, "tags").split(","), reviewer=review.reviewer, instead_of=text(form, "shown").split(",")
+    )
     return back(form, f"/trace/{found.id}")
 
 
