@@ -1,8 +1,9 @@
 """The web application: its routes, and what keeps other web pages out of it.
 
 It listens on loopback and has no passwords (access.py stands before it on other hosts), so that any page which the
-reviewer's browser opens could try to talk to it. Three things stand against that: requests have to name this host (no DNS rebinding), what changes the store has to
-carry a token which only our own pages hold, and no page runs any script but our own file (traces hold hostile text).
+reviewer's browser opens could try to talk to it. Three things stand against that: requests have to name this host (no
+DNS rebinding), what changes the store has to carry a token which only our own pages hold, and no page runs any script
+but our own file (traces hold hostile text).
 """
 
 import secrets
@@ -112,7 +113,7 @@ def create_app(project: Project, store: TraceStore, reviewer: str, access: str |
             get("/runs", comparing.runs),
             Mount("/static", StaticFiles(directory=str(static))),
         ],
-        middleware=[_guard(access), Middleware(_Headers)],
+        middleware=[Middleware(_Headers), _guard(access)],
         exception_handlers={kind: partial(_failed, review) for kind in (TutelageError, HTTPException, DBAPIError)},
     )
 
