@@ -1,79 +1,24 @@
 """The application in a real browser: keys, forms that help while one types, and hostile text."""
 
 import json
-import os
 import re
-import shutil
-import threading
-import time
-from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
-import uvicorn
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from browser_helpers import NEEDS_CHROMIUM, SCREENSHOTS, press
+from playwright.sync_api import Browser, Page, expect
 from store_examples import record_trace
 
-from tutelage.project import Project
-from tutelage.review.app import create_app
-from tutelage.review.server import listen
 from tutelage.store import TraceStore
-from tutelage.trace import Tool, Verdict
+from tutelage.trace import Message, StopReason, Tool, ToolCall, Verdict
+from tutelage.world import Reward
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None and os.environ.get("CI") != "true",
-    reason="no Chromium is installed (Debian: apt-get install chromium)",
-)
+pytestmark = NEEDS_CHROMIUM
 SCHEMA = {"type": "object", "properties": {"id": {"type": "string"}}, "required": ["id"]}
 DEFINITION = {"type": "function", "function": {"name": "look", "parameters": SCHEMA}}
 TOOL = Tool(name="look", definition=json.dumps(DEFINITION))
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    assert CHROMIUM, "CI=true, but no Chromium is installed"
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def url(project: Project, store: TraceStore) -> Iterator[str]:
-    """The application behind a real server."""
-    listening = listen(0)
-    server = uvicorn.Server(uvicorn.Config(create_app(project, store, "ada"), log_level="error", lifespan="off"))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
-    thread.start()
-    while not server.started:
-        time.sleep(0.01)
-    yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-    server.should_exit = True
-    thread.join()
-
-
-@pytest.fixture
-def page(browser: Browser) -> Iterator[Page]:
-    """A page that no script fails on, whose dialogs only hostile text would open."""
-    context = browser.new_context()
-    page = context.new_page()
-    faults: list[str] = []
-    page.on("pageerror", lambda error: faults.append(str(error)))
-    page.on("dialog", lambda dialog: (faults.append(dialog.message), dialog.dismiss()))
-    page.on("console", lambda message: faults.append(message.text) if message.type == "error" else None)
-    page.set_default_timeout(10_000)
-    yield page
-    context.close()
-    assert faults == []
-
-
-def press(page: Page, *keys: str) -> None:
-    """Once the page's script has run."""
-    page.wait_for_load_state()
-    for key in keys:
-        page.keyboard.press(key)
 
 
 def test_a_list_is_judged_by_keys_alone(page: Page, url: str, store: TraceStore) -> None:
@@ -154,14 +99,73 @@ def test_a_step_is_inserted_taught_or_not_and_cut_by_mouse(page: Page, url: str,
     assert [message.weight for message in store.load(id).messages if message.role == "assistant"] == [0, 1, 1]
 
 
-def test_hostile_text_runs_nowhere(page: Page, url: str, store: TraceStore) -> None:
-    hostile = "</script></textarea><script>alert(1)</script><img src=x onerror=alert(2)><svg onload=alert(3)>"
-    id = record_trace(store, hostile, said=hostile * 30, reasoning=hostile, kind=hostile, tool=hostile).id
-    store.judge(id, 0, Verdict.UNDECIDED, reviewer=hostile, comment=hostile)
-    for path in ("/", f"/trace/{id}", f"/trace/{id}?edit=4", f"/trace/{id}/json", "/overview", f"/?q={hostile}"):
+# Known ways to break out of text, attributes, scripts, comments, styles, templates and URLs.
+HOSTILE = (
+    "<script>alert(1)</script>",
+    "</textarea></title></style></script><script>alert(2)</script>",
+    "<img src=x onerror=alert(3)>",
+    "\"'><svg/onload=alert(4)>",
+    "<iframe srcdoc='<script>parent.alert(5)</script>'></iframe>",
+    "<details open ontoggle=alert(6)>",
+    "<a href=javascript:alert(7)>javascript:alert(7)</a>",
+    '" autofocus onfocus=alert(8) x="',
+    "--><script>alert(9)</script><!--",
+    "<math><mtext><table><mglyph><style><!--</style><img title='--&gt;&lt;img src=1 onerror=alert(10)&gt;'>",
+    "{{ 7 * 7 }} {% raw %} ${alert(11)}",
+    "<meta http-equiv=refresh content='0;url=javascript:alert(12)'><base href=//evil.example/>",
+    "<form action=//evil.example><button autofocus>x</button></form><link rel=stylesheet href=//evil.example/x.css>",
+)
+
+
+def test_hostile_text_in_every_field_runs_nowhere(page: Page, url: str, store: TraceStore) -> None:
+    foreign: list[str] = []
+    page.on("request", lambda request: foreign.append(request.url) if not request.url.startswith(url) else None)
+    for attempt, hostile in enumerate((*HOSTILE, "".join(HOSTILE))):
+        id = record_everywhere(store, hostile, attempt)
+        paths = ("", "?edit=2", "?edit=3", "?insert=2", "?revision=0", "/json", "/diff", "/rerun?from=1")
+        if attempt < len(HOSTILE):  # each by itself on the page that shows most
+            paths = ("", "?edit=2")
+        for path in (*(f"/trace/{id}{one}" for one in paths), f"/?{urlencode({'q': hostile, 'kind': hostile})}"):
+            page.goto(url + path)
+            expect(page.locator("main img, iframe, svg[onload], main script, main style, math, base")).to_have_count(0)
+            expect(page.locator(".facets, .conversation, form, ol").first).to_be_attached()
+    for path in ("/", "/overview", "/runs", f"/compare?left={id}&right={record_trace(store, hostile, attempt=99).id}"):
         page.goto(url + path)
-        page.wait_for_load_state("networkidle")
-        expect(page.locator("img")).to_have_count(0)
+        expect(page.locator("main img, iframe, main script, main style, math, base")).to_have_count(0)
+    assert [one for one in foreign if not one.startswith("data:,")] == []
+
+
+def record_everywhere(store: TraceStore, hostile: str, attempt: int) -> str:
+    """A trace that holds `hostile` wherever somebody else's text may stand."""
+    schema = {"type": "object", "properties": {hostile: {"type": "string", "description": hostile}}}
+    definition = {"type": "function", "function": {"name": hostile, "description": hostile, "parameters": schema}}
+    tool = Tool(name=hostile, definition=json.dumps(definition), server=hostile)
+    id = record_trace(
+        *(store, hostile),
+        attempt=attempt,
+        run=hostile,
+        kind=hostile,
+        tool=hostile,
+        said=hostile,
+        reasoning=hostile,
+        tools=[tool],
+    ).id
+    call = ToolCall(id="c0", name=hostile, arguments=json.dumps({hostile: hostile}))
+    messages = [
+        Message(role="system", content=hostile),
+        Message(role="user", content=hostile),
+        Message(role="assistant", content=hostile, reasoning_content=hostile, tool_calls=(call,)),
+        Message(role="tool", content=hostile, tool_call_id="c0", is_error=True),
+        Message(role="assistant", content=hostile * 3),
+    ]
+    store.revise(id, messages, base=0, author=hostile, note=hostile)
+    again = store.begin_rerun(id, messages[:2], base=1, model=hostile, author=hostile, hint=hostile)
+    again.messages(messages[2:])
+    again.finish_rerun(StopReason.ANSWER, Reward(0.5, hostile, hostile), {"detail": hostile})
+    store.begin_rerun(id, messages[:2], base=1, model=hostile, author=hostile, hint=hostile)
+    store.reviews.tag(id, [hostile], reviewer=hostile)
+    store.judge(id, 2, Verdict.REJECTED, reviewer=hostile, comment=hostile)
+    return id
 
 
 @pytest.mark.parametrize("width", [360, 1280])
@@ -178,15 +182,32 @@ def test_no_page_is_wider_than_the_window(page: Page, url: str, store: TraceStor
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_every_page_keeps_to_wcag_2_2_aa(browser: Browser, url: str, store: TraceStore, scheme: Any) -> None:
     ids = [record_trace(store, "lamp", attempt=n, kind=f"kind {n}", error=n > 5, reward=n / 9).id for n in range(10)]
-    store.revise(ids[0], store.load(ids[0]).messages[:-1], base=0, author="ada", note="cut")
-    store.judge(ids[0], 1, Verdict.APPROVED, reviewer="ada", comment="good")
+    prompted = [Message(role="system", content="Be brief."), *store.load(ids[0]).messages[1:]]
+    store.revise(ids[0], prompted, base=0, author="ada", note="another prompt")
+    store.judge(ids[0], 1, Verdict.REJECTED, reviewer="ada", comment="no")
     context = browser.new_context(color_scheme=scheme, reduced_motion="reduce", bypass_csp=True)
     page = context.new_page()
-    paths = ("", "?edit=2", "?insert=2", "?revision=0", "/json", "/diff", "/tokens/2")
+    paths = ("", "?edit=2", "?insert=2", "?revision=0", "/json", "/diff", "/tokens/2", "/rerun?from=1")
     compare = f"/compare?left={ids[0]}&right={ids[1]}"
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
     for path in ("/?sort=worth&kind=kind+1", "/overview", "/runs", compare, *(f"/trace/{ids[0]}{p}" for p in paths)):
         page.goto(url + path)
+        name = re.sub(r"\W+", "-", path.replace(ids[0], "").replace(ids[1], "")).strip("-")
+        page.screenshot(path=SCREENSHOTS / f"{name}-{scheme}.png", full_page=True)
         rules = {"runOnly": {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]}}
         page.evaluate("scrollTo(0, 0)")  # what the head covers is no target
         violations = Axe().run(page, options=rules).response["violations"]
         assert [(fault["help"], fault["nodes"][0]["target"]) for fault in violations] == [], path
+
+
+def test_a_stale_step_is_confirmed_by_key(page: Page, url: str, store: TraceStore) -> None:
+    id = record_trace(store, steps=3).id
+    edited = store.load(id).messages[2].model_copy(update={"reasoning_content": "I look it up."})
+    store.revise(id, [*store.load(id).messages[:2], edited, *store.load(id).messages[3:]], base=0, author="a", note="")
+    page.goto(f"{url}/trace/{id}#m4")
+    expect(page.get_by_text("stale", exact=True)).to_have_count(2)
+    press(page, "y")
+    expect(page.get_by_text("stale", exact=True)).to_have_count(1)
+    page.get_by_role("button", name="Confirm it").click()
+    expect(page.get_by_text("stale", exact=True)).to_have_count(0)
+    assert store.load(id).stale == ()

@@ -113,7 +113,7 @@ def create_app(project: Project, store: TraceStore, reviewer: str, access: str |
             get("/runs", comparing.runs),
             Mount("/static", StaticFiles(directory=str(static))),
         ],
-        middleware=[_guard(access), Middleware(_Headers)],
+        middleware=[Middleware(_Headers), _guard(access)],
         exception_handlers={kind: partial(_failed, review) for kind in (TutelageError, HTTPException, DBAPIError)},
     )
 

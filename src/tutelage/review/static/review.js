@@ -97,7 +97,7 @@ async function renew() {
     const fresh = $("[data-live]", new DOMParser().parseFromString(html, "text/html"));
     if (fresh && fresh.dataset.live !== live.dataset.live) {
       live.replaceWith(fresh);
-      $("[data-question] button", fresh)?.focus();
+      $("[data-question] button, .button.primary", fresh)?.focus();
     }
   } catch { /* the server is gone: it says so when one goes on */ }
   setTimeout(renew, 700);
