@@ -143,10 +143,11 @@ class RowCheck:
                 yield f"{completion!r} is not the content {answer.content!r}"
             return
         text = completion.removesuffix(self._end(completion)) if self._end(completion) in NEXT else completion
-        read = self._reader.parse_response(text, prefix=prompt, tools=[tool.to_openai() for tool in tools])
-        calls = re.search(r"<\|tool_call_start\|>(.*)<\|tool_call_end\|>", text, re.DOTALL)
-        if calls:  # Python's, whose escapes TRL does not read
-            read["tool_calls"] = list(_python_calls(calls[1]))
+        definitions = [tool.to_openai() for tool in tools]
+        outside, *calls = re.split(r"<\|tool_call_start\|>(.*)<\|tool_call_end\|>", text, flags=re.DOTALL)
+        read = self._reader.parse_response("".join([outside, *calls[1:]]), prefix=prompt, tools=definitions)
+        if calls:  # Python's: TRL does not read their escapes, and ends a call at the first ")" of a text
+            read["tool_calls"] = list(_python_calls(calls[0]))
         expected = _plain(answer.to_openai(reasoning=thinking))
         if _plain(read) != expected:
             yield f"{completion!r} is read as {_plain(read)}, not as {expected}"

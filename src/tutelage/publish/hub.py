@@ -197,9 +197,8 @@ def _clear_errors(repo_id: str, endpoint: str) -> Iterator[None]:
     except ValueError as error:  # the card's metadata, or an answer that is not the Hub's
         raise TutelageError(f"{endpoint} did not take {repo_id}: {error}") from error
     except (httpx2.HTTPError, OSError) as error:
-        raise TutelageError(
-            f"{endpoint} could not be reached ({error}). Check the network and HF_ENDPOINT, then push again."
-        ) from error
+        hint = "Set HF_HUB_DISABLE_XET=1" if "/xet-" in str(error) else "Check the network and HF_ENDPOINT"
+        raise TutelageError(f"{endpoint} could not be reached ({error}). {hint}, then push again.") from error
 
 
 def _read(path: Path, command: str | None) -> dict[str, Any]:
