@@ -6,11 +6,9 @@ from collections.abc import Iterable, Mapping, Set
 from tutelage.dataset.prefixes import PrefixCounter
 from tutelage.dataset.rows import Row, RowMaker, has_reasoning
 from tutelage.dataset.select import DUPLICATE, LEAKED, ROWLESS, EvaluationTasks, trace_content
-from tutelage.dataset.summary import REASONING_KINDS, BuildSummary, Kind, Split
+from tutelage.dataset.summary import REASONING_KINDS, SPLITS, BuildSummary, Kind, Split, SplitName
 from tutelage.dataset.write import RowWriter
 from tutelage.trace import Trace, task_content
-
-SPLITS = ("train", "validation")
 
 
 class Assembly:
@@ -21,19 +19,19 @@ class Assembly:
         maker: RowMaker,
         summary: BuildSummary,
         evaluation: EvaluationTasks,
-        writers: Mapping[str, RowWriter],
+        writers: Mapping[SplitName, RowWriter],
         prefixes: PrefixCounter,
     ) -> None:
         self._maker, self._summary, self._evaluation = maker, summary, evaluation
         self._writers, self._prefixes = writers, prefixes
         self._contents: set[bytes] = set()
-        self._traces: dict[str, set[str]] = {name: set() for name in SPLITS}
-        self._tasks: dict[str, set[str]] = {name: set() for name in SPLITS}
+        self._traces: dict[SplitName, set[str]] = {name: set() for name in SPLITS}
+        self._tasks: dict[SplitName, set[str]] = {name: set() for name in SPLITS}
         self._task_contents: set[str] = set()
         self._left_out: dict[str, set[str]] = {}  # reason -> traces of which a part was left out
         self._tools, self._lengths, self._reasoning = Counter[str](), Counter[int](), Counter[str]()
 
-    def take(self, trace: Trace, split: str, written: Set[str | None] = frozenset()) -> None:
+    def take(self, trace: Trace, split: SplitName, written: Set[str | None] = frozenset()) -> None:
         """The rows of `trace`, unless it is an evaluation task or there before.
 
         `written` is what of its reasoning was not recorded, but written afterwards.
@@ -46,7 +44,7 @@ class Assembly:
         self.take_part(trace, split, written=written)
 
     def take_part(
-        self, trace: Trace, split: str, rows: Iterable[Row] | None = None, written: Set[str | None] = frozenset()
+        self, trace: Trace, split: SplitName, rows: Iterable[Row] | None = None, written: Set[str | None] = frozenset()
     ) -> None:
         """As `take`, for a trace that comes in parts, some of which look like another's; `rows` are known already."""
         if self._evaluation.hold(trace):
@@ -91,7 +89,7 @@ class Assembly:
     def _leave_out(self, trace: Trace, reason: str) -> None:
         self._left_out.setdefault(reason, set()).add(trace.id)
 
-    def _count(self, row: Row, name: str, written: Set[str | None]) -> None:
+    def _count(self, row: Row, name: SplitName, written: Set[str | None]) -> None:
         summary, length, answer = self._summary, len(row.tokens.input_ids), row.unrolled.messages[-1]
         split: Split = getattr(summary, name)
         split.rows += 1

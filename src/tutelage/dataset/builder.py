@@ -10,13 +10,13 @@ from tempfile import TemporaryDirectory
 from sqlalchemy import make_url
 
 import tutelage
-from tutelage.dataset.assembly import SPLITS, Assembly
+from tutelage.dataset.assembly import Assembly
 from tutelage.dataset.backfill import backfill
 from tutelage.dataset.card import card
 from tutelage.dataset.prefixes import PrefixCounter
 from tutelage.dataset.rows import REASONING, RowMaker
 from tutelage.dataset.select import LEAKED, EvaluationTasks, reason_to_leave_out, validation_traces
-from tutelage.dataset.summary import BuildSummary, reasons
+from tutelage.dataset.summary import SPLITS, BuildSummary, SplitName, reasons
 from tutelage.dataset.write import BUILD_FILE, RowWriter, replacing
 from tutelage.errors import TutelageError
 from tutelage.project import Project
@@ -61,7 +61,7 @@ def build(
     with assembling(out, maker, summary, evaluation) as assembly:
         for done, item in enumerate(candidates, 1):
             trace = store.load(item.id)
-            split = "validation" if item.id in held_back else "train"
+            split: SplitName = "validation" if item.id in held_back else "train"
             assembly.take(trace, split, written=_written_reasoning(store, trace))
             if on_progress:
                 on_progress(done, len(candidates))

@@ -8,13 +8,13 @@ from typing import Literal
 
 from tutelage.dataset.card import card
 from tutelage.dataset.read import read_rows, read_summary
+from tutelage.dataset.summary import SPLITS, SplitName
 from tutelage.dataset.unroll import Unrolled
 from tutelage.dataset.write import BUILD_FILE, CONVERSATION, RowWriter
 from tutelage.render.serving import SERVING_FILE
 from tutelage.store import TraceStore
 from tutelage.trace import Trace
 
-SPLITS: tuple[Literal["train", "validation"], ...] = ("train", "validation")
 COPIED = ("template.jinja", SERVING_FILE)
 
 
@@ -39,7 +39,7 @@ def write_conversations(build: Path, store: TraceStore, unroll: Literal["none", 
     (out / BUILD_FILE).write_text(summary.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
 
-def _built(build: Path, split: Literal["train", "validation"]) -> Iterator[tuple[tuple[str, int], set[int]]]:
+def _built(build: Path, split: SplitName) -> Iterator[tuple[tuple[str, int], set[int]]]:
     """Each trace with its revision and the steps that have a row; a build keeps a trace's rows together."""
     rows = read_rows(build, split, ("trace_id", "revision", "step"))
     for key, group in groupby(rows, key=lambda row: (row["trace_id"], row["revision"])):

@@ -6,14 +6,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import groupby, takewhile
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Literal
+from typing import Any
 
 from tutelage.dataset.builder import assembling, new_summary
-from tutelage.dataset.conversations import SPLITS
 from tutelage.dataset.read import read_rows, read_summary
 from tutelage.dataset.rows import Row, RowMaker
 from tutelage.dataset.select import EvaluationTasks
-from tutelage.dataset.summary import BuildSummary
+from tutelage.dataset.summary import SPLITS, BuildSummary, SplitName
 from tutelage.dataset.unroll import Unrolled
 from tutelage.dataset.write import BUILD_FILE, CONVERSATION, SCHEMA
 from tutelage.errors import MissingExtra, TutelageError
@@ -104,7 +103,7 @@ def _same(origin: BuildSummary, ours: BuildSummary) -> bool:
     return all(getattr(origin, name) == getattr(ours, name) for name in SAME)
 
 
-def _rows(folder: Path, split: Literal["train", "validation"], *, tokens: bool) -> Iterator[dict[str, Any]]:
+def _rows(folder: Path, split: SplitName, *, tokens: bool) -> Iterator[dict[str, Any]]:
     if split == "validation" and not (folder / "validation.parquet").is_file():
         return iter(())
     return read_rows(folder, split, (SCHEMA if tokens else CONVERSATION).names)

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import ValidationError
 
-from tutelage.dataset.summary import BuildSummary
+from tutelage.dataset.summary import BuildSummary, SplitName
 from tutelage.dataset.write import BUILD_FILE, SCHEMA
 from tutelage.errors import TutelageError
 
@@ -22,9 +22,7 @@ def read_summary(folder: Path) -> BuildSummary:
         raise TutelageError(f"{path} cannot be read. Run `tutelage dataset build` again.") from None
 
 
-def read_rows(
-    folder: Path, split: Literal["train", "validation"], columns: Sequence[str] | None = None
-) -> Iterator[dict[str, Any]]:
+def read_rows(folder: Path, split: SplitName, columns: Sequence[str] | None = None) -> Iterator[dict[str, Any]]:
     """The rows of a split one after the other, all columns unless some are named. Raises TutelageError."""
     import pyarrow as pa
     import pyarrow.parquet as pq

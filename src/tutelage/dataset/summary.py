@@ -6,6 +6,8 @@ from pydantic import BaseModel, ConfigDict
 
 from tutelage.render.serving import Serving
 
+SplitName = Literal["train", "validation"]
+SPLITS: tuple[SplitName, ...] = ("train", "validation")
 # Where an answer's reasoning comes from, and how that is said.
 REASONING_KINDS = {"recorded": "as recorded", "written": "written afterwards", "none": "none"}
 
