@@ -11,9 +11,10 @@ from row_check import RowCheck
 from stock import CHATML, STOCK, Stock, trl_templates
 
 from tutelage.endpoint.embedded import EmbeddedEndpoint
-from tutelage.render.engine import CannotExpress, Engine
+from tutelage.render.engine import CannotExpress, Engine, engine_tool
 from tutelage.render.renderer import Renderer
 from tutelage.render.student import embedded_gguf
+from tutelage.render.template import Template
 from tutelage.trace import Message, ToolCall
 
 few = settings(
@@ -166,6 +167,18 @@ def test_history_that_the_template_renders_otherwise_once_the_answer_follows_is_
     assert completion == (
         "<|channel|>analysis<|message|>I look.<|end|><|start|>assistant<|channel|>final<|message|>Here.<|return|>"
     )
+
+
+@pytest.mark.parametrize("text", ["{{ messages.append(1) }}", "{{ messages[0].__class__.mro() }}", "{{ ''.x.y }}"])
+def test_a_template_reaches_no_further_than_its_sandbox(text: str) -> None:
+    with pytest.raises(CannotExpress, match="the chat template refuses"):
+        Template(text).render([{"role": "user", "content": "hi"}], [], add_generation_prompt=True, thinking=True)
+
+
+def test_a_template_sees_of_a_tool_what_the_engine_sends() -> None:
+    template = Template("{{ tools[0].function.name }}, {{ tools[0].text is defined }}, {{ tools[0].items() | length }}")
+    tool = engine_tool(TOOLS[0], Engine.LLAMA_CPP)
+    assert template.render([], [tool], add_generation_prompt=True, thinking=True) == "search, False, 2"
 
 
 def test_vllm_does_not_use_the_template_of_gpt_oss() -> None:
