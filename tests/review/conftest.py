@@ -31,7 +31,7 @@ def client(project: Project, store: TraceStore) -> TestClient:
     return TestClient(create_app(project, store, "ada"), base_url="http://127.0.0.1", follow_redirects=False)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # Playwright has an event loop running as long as it lives
 def browser() -> Iterator[Browser]:
     assert CHROMIUM, "CI=true, but no Chromium is installed"
     with sync_playwright() as playwright:

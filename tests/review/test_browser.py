@@ -124,7 +124,7 @@ def test_hostile_text_in_every_field_runs_nowhere(page: Page, url: str, store: T
         id = record_everywhere(store, hostile, attempt)
         paths = ("", "?edit=2", "?edit=3", "?insert=2", "?revision=0", "/json", "/diff", "/rerun?from=1")
         if attempt < len(HOSTILE):  # each by itself on the page that shows most
-            paths = ("", "?edit=2")
+            paths = ("?edit=2",)
         for path in (*(f"/trace/{id}{one}" for one in paths), f"/?{urlencode({'q': hostile, 'kind': hostile})}"):
             page.goto(url + path)
             expect(page.locator("main img, iframe, svg[onload], main script, main style, math, base")).to_have_count(0)
@@ -211,3 +211,83 @@ def test_a_stale_step_is_confirmed_by_key(page: Page, url: str, store: TraceStor
     page.get_by_role("button", name="Confirm it").click()
     expect(page.get_by_text("stale", exact=True)).to_have_count(0)
     assert store.load(id).stale == ()
+
+
+def test_a_list_is_filtered_sorted_and_shared_by_its_url(page: Page, url: str, store: TraceStore) -> None:
+    record_trace(store, "a", kind="price", reward=1.0)
+    record_trace(store, "b", kind="order", reward=0.0, steps=4)
+    record_trace(store, "c", kind="order", reward=0.5)
+    page.goto(url)
+    filters = page.get_by_role("complementary", name="Filters")
+    filters.get_by_role("link", name=re.compile("order 2")).click()
+    expect(page.get_by_role("heading", name="2 traces")).to_be_visible()
+    page.get_by_label("Sort").select_option(label="most steps first")
+    expect(page).to_have_url(re.compile("kind=order.*sort=longest"))
+    titles = page.locator(".traces .title")
+    expect(titles).to_have_text(["What does lamp b cost?", "What does lamp c cost?"])
+    shared = page.context.new_page()  # somebody else's browser
+    shared.goto(page.url)
+    expect(shared.locator(".traces .title")).to_have_text(["What does lamp b cost?", "What does lamp c cost?"])
+    page.get_by_title("Remove this filter").click()
+    expect(page.get_by_role("heading", name="3 traces")).to_be_visible()
+
+
+def test_before_and_after_are_read_side_by_side_and_the_better_is_chosen_by_key(
+    page: Page, url: str, store: TraceStore
+) -> None:
+    before = record_trace(store, "lamp", run="evaluate-x-before", said="I do not know.", reward=0.0).id
+    after = record_trace(store, "lamp", run="evaluate-x-after", said="12 EUR.", reward=1.0).id
+    page.goto(url)
+    page.get_by_role("link", name="Runs").click()
+    gained = page.locator(".outcome", has_text="Gained")
+    gained.get_by_role("link").first.click()
+    expect(page.get_by_text("They part at step 2.")).to_be_visible()
+    expect(page.locator(".parting").get_by_text("here they part")).to_have_count(2)
+    expect(page.locator(".parting")).to_contain_text("I do not know.")
+    press(page, "2")
+    expect(page.get_by_text("The right one is the better one, says ada")).to_be_visible()
+    (kept,) = store.reviews.preferences("lamp")
+    assert (kept.chosen_id, kept.rejected_id) == (after, before)
+
+
+def test_a_trace_is_commented_on_tagged_and_its_tokens_are_read(page: Page, url: str, store: TraceStore) -> None:
+    id = record_trace(store, said="12 EUR.").id
+    page.goto(f"{url}/trace/{id}")
+    press(page, "c")
+    page.keyboard.type("Says nothing of the tax.")
+    page.get_by_role("button", name="Comment only").click()
+    expect(page.get_by_text("Says nothing of the tax.")).to_be_visible()
+    page.get_by_label("Tags, separated by commas").fill("tax, short")
+    page.keyboard.press("Enter")
+    expect(page.get_by_label("Tags, separated by commas")).to_have_value("short, tax")
+    page.goto(f"{url}/trace/{id}#m4")
+    press(page, "t")
+    expect(page.locator(".trained").first).to_be_visible()
+    taught = "".join(page.locator(".trained").all_text_contents())
+    assert taught.strip().endswith("12 EUR.<|im_end|>")
+    expect(page.locator(".trained").first).not_to_have_css("background-color", "rgba(0, 0, 0, 0)")
+
+
+def test_the_overview_leads_to_the_traces_that_a_bar_stands_for(page: Page, url: str, store: TraceStore) -> None:
+    record_trace(store, "a", kind="price")
+    id = record_trace(store, "b", kind="order", reward=0.0).id
+    store.judge(id, 0, Verdict.REJECTED, reviewer="ada")
+    page.goto(f"{url}/overview")
+    expect(page.locator("figure", has_text="Verdicts over time")).to_be_visible()
+    page.locator("figure", has_text="Success by kind").get_by_role("link", name=re.compile("order")).click()
+    expect(page.get_by_role("heading", name="1 trace")).to_be_visible()
+    expect(page).to_have_url(re.compile("kind=order"))
+
+
+def test_long_results_are_folded_with_their_size_and_opened_where_a_searched_word_stands(
+    page: Page, url: str, store: TraceStore
+) -> None:
+    recording = record_trace(store, finish=False)
+    recording.message(Message(role="tool", tool_call_id="c0", content='- button "Buy" [ref=e1]\n' * 200 + "needle"))
+    recording.message(Message(role="tool", tool_call_id="c0", content='{"lamp": {"price": 12, "colours": ["red"]}}'))
+    recording.finish(StopReason.ANSWER)
+    page.goto(f"{url}/trace/{recording.id}")
+    expect(page.get_by_text("needle")).to_be_hidden()
+    expect(page.get_by_text("4,806 characters")).to_be_visible()
+    page.goto(f"{url}/trace/{recording.id}?q=needle")
+    expect(page.get_by_text("needle")).to_be_visible()

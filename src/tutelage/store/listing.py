@@ -12,7 +12,7 @@ from tutelage.store import schema
 from tutelage.store.facets import FACETS, FacetCounts
 from tutelage.store.names import holds_any, split_names
 from tutelage.store.schema import summaries
-from tutelage.store.search import matches
+from tutelage.store.search import documents, matches
 from tutelage.store.summaries import TraceSummary, selected, summary
 from tutelage.trace import StopReason, Verdict
 
@@ -124,10 +124,13 @@ class Listing:
         """How many are selected, and how many would be with another value of each facet."""
         with self._engine.connect() as connection:
             self._counts.refresh(connection)
-            among = None
-            if selection.task or selection.text:
-                conditions = self._conditions(Selection(task=selection.task, text=selection.text))
-                among = connection.scalars(select(summaries.c.number).where(*conditions)).all()
+            among: list[int] | None = None
+            if selection.text.strip():
+                found = connection.scalars(documents(self._engine.dialect.name, selection.text))
+                among = self._counts.latest(found)
+            if selection.task:
+                of_task = connection.scalars(select(summaries.c.number).where(summaries.c.task_id == selection.task))
+                among = list(of_task) if among is None else list(set(of_task) & set(among))
         return Counts(*self._counts.count(selection.facets, among))
 
     def siblings(self, task_id: str) -> list[TraceSummary]:

@@ -9,7 +9,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
-from sqlalchemy import ColumnElement, Connection, and_, column, literal_column, select, table, text, true
+from sqlalchemy import ColumnElement, Connection, Select, and_, column, literal_column, select, table, text, true
 
 from tutelage.store import schema
 from tutelage.trace import Message
@@ -40,13 +40,19 @@ def searchable_text(messages: Sequence[Message]) -> str:
 
 
 def matches(dialect: str, words: str) -> ColumnElement[bool]:
-    """Whether a summary's trace holds all of `words`, in any order; "several words" in quotes stand together."""
+    """Whether a summary's trace, at its latest revision, holds `words`."""
     document = schema.summaries.c.number + schema.summaries.c.revision * literal_column(str(REVISION))
+    return document.in_(documents(dialect, words))
+
+
+def documents(dialect: str, words: str) -> Select[int]:
+    """Those of all revisions that hold all of `words`, in any order; "several words" in quotes stand together."""
+    query = select(MATCHING.c.rowid)
     if dialect == "sqlite":
-        return document.in_(select(MATCHING.c.rowid).where(MATCHING.c.trace_text.op("MATCH")(_expression(words))))
+        return query.where(MATCHING.c.trace_text.op("MATCH")(_expression(words)))
     found = (f" {words_of(phrase)}" for phrase in phrases(words))
     conditions = [MATCHING.c.text.contains(phrase, autoescape=True) for phrase in found if phrase.strip()]
-    return document.in_(select(MATCHING.c.rowid).where(and_(true(), *conditions)))
+    return query.where(and_(true(), *conditions))
 
 
 def words_of(text: str) -> str:
