@@ -1,6 +1,8 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pyarrow as pa
@@ -8,16 +10,12 @@ import pyarrow.parquet as pq
 import pytest
 from safetensors.numpy import load_file
 from train_samples import tiny, unrolled
+from train_settings import CONFIG
 
 from tutelage.errors import TutelageError
-from tutelage.train.config import TrainConfig
 from tutelage.train.run import TrainResult, load_result, train
 from tutelage.train.sft import Progress
 from tutelage.train.tree import Row
-
-CONFIG = TrainConfig(
-    epochs=2, rows_per_step=8, tree_tokens=100, lora_rank=4, lora_alpha=8, save_steps=2, eval_steps=3, log_to=()
-)
 
 
 @pytest.fixture
@@ -129,6 +127,46 @@ def test_the_size_of_a_microbatch_changes_no_loss(build: Path, weights: Path, tm
     large = train(build, weights, tmp_path / "2", CONFIG.model_copy(update={"tree_tokens": 2000}))
     assert large.tokens_tree < small.tokens_tree
     assert large.losses == pytest.approx(small.losses, rel=1e-4)
+
+
+def test_two_processes_have_the_losses_of_one(build: Path, weights: Path, tmp_path: Path) -> None:
+    """Started by torchrun, over gloo; some steps have one tree, so that a process has none."""
+    alone = train(build, weights, tmp_path / "alone", CONFIG)
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
+    program = Path(__file__).with_name("train_in_two.py")
+    ended = subprocess.run([*launch, str(program), str(tmp_path)], capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr[-2000:]
+    together = load_result(tmp_path / "together")
+    assert together.losses == pytest.approx(alone.losses, rel=1e-4)
+    assert list(together.eval_losses.values()) == pytest.approx(list(alone.eval_losses.values()), rel=1e-4)
+    assert ended.stdout.count(json.dumps(together.losses)) == 2
+    assert adapters(tmp_path / "together").keys() == adapters(tmp_path / "alone").keys()
+
+
+@pytest.mark.parametrize(
+    "options, sentence",
+    [
+        ({"lora_dropout": 0.1}, "lora_dropout.*leave it out"),
+        ({"rank": 3}, "PEFT says: .*rank.*The student's modules: down_proj"),
+        ({"target_modules": ["query"]}, "PEFT says: .*query.*The student's modules: down_proj"),
+    ],
+)
+def test_options_that_peft_does_not_know_are_named(
+    build: Path, weights: Path, tmp_path: Path, options: dict[str, object], sentence: str
+) -> None:
+    with pytest.raises(TutelageError, match=sentence):
+        train(build, weights, tmp_path / "out", CONFIG.model_copy(update={"lora_options": options}))
+
+
+def test_a_student_that_cannot_run_over_trees_is_trained_with_separate_rows(
+    build: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    tiny("lfm2", "sdpa").save_pretrained(tmp_path / "lfm2")
+    options = {"target_modules": ["q_proj", "v_proj"]}
+    result = train(build, tmp_path / "lfm2", tmp_path / "out", CONFIG.model_copy(update={"lora_options": options}))
+    assert result.tokens_tree == result.tokens_unrolled
+    assert result.losses[-1] < result.losses[0]
+    assert "This student cannot share what rows have in common (it has layers of another kind (conv))" in caplog.text
 
 
 def test_a_folder_with_another_training_is_left_alone(build: Path, weights: Path, tmp_path: Path) -> None:

@@ -3,10 +3,25 @@
 import numpy as np
 import torch
 from peft import PeftModel
-from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedModel, Qwen3Config
+from pydantic import JsonValue
+from transformers import (
+    AutoModelForCausalLM,
+    Gemma3TextConfig,
+    GemmaConfig,
+    Lfm2Config,
+    LlamaConfig,
+    MistralConfig,
+    PreTrainedConfig,
+    PreTrainedModel,
+    Qwen2Config,
+    Qwen3_5TextConfig,
+    Qwen3Config,
+    Qwen3MoeConfig,
+)
 
 from tutelage.train import attention
 from tutelage.train.config import TrainConfig
+from tutelage.train.hybrid import follow_branches
 from tutelage.train.lora import add_lora
 from tutelage.train.tree import Row
 
@@ -27,17 +42,47 @@ SHAPE = {
 }
 
 
+WINDOW = 9  # of the families that have one: shorter than most rows
+FAMILIES: dict[str, tuple[type[PreTrainedConfig], dict[str, object]]] = {
+    "llama": (LlamaConfig, {}),
+    "qwen2": (Qwen2Config, {}),
+    "qwen3": (Qwen3Config, {}),
+    "qwen3_moe": (Qwen3MoeConfig, {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16}),
+    "gemma": (GemmaConfig, {}),
+    "gemma3": (Gemma3TextConfig, {"sliding_window": WINDOW, "layer_types": ["sliding_attention", "full_attention"]}),
+    "mistral": (MistralConfig, {"sliding_window": WINDOW}),
+    "qwen3_5": (
+        Qwen3_5TextConfig,
+        {
+            "num_hidden_layers": 4,
+            "layer_types": ["linear_attention"] * 3 + ["full_attention"],
+            "linear_key_head_dim": 8,
+            "linear_value_head_dim": 8,
+            "linear_num_key_heads": 2,
+            "linear_num_value_heads": 4,
+        },
+    ),
+    "lfm2": (Lfm2Config, {"layer_types": ["conv", "full_attention"]}),  # not made for trees
+}
+
+
 def tiny(family: str, attn: str = attention.NAME) -> PreTrainedModel:
     torch.manual_seed(0)
-    config = {"llama": LlamaConfig, "qwen3": Qwen3Config}[family](**SHAPE)
-    model = AutoModelForCausalLM.from_config(config, attn_implementation=attn)
+    config, peculiar = FAMILIES[family]
+    model = AutoModelForCausalLM.from_config(config(**{**SHAPE, **peculiar}), attn_implementation=attn)
+    if attn == attention.NAME:
+        follow_branches(model)
     return model.eval()
 
 
-def with_random_lora(model: PreTrainedModel, rank: int = 4, first_layer: int = 0) -> PeftModel:
+def with_random_lora(
+    model: PreTrainedModel, rank: int = 4, first_layer: int = 0, modules: list[str] | None = None
+) -> PeftModel:
     """Adapters whose B is not zero: else A's gradients all are."""
     torch.manual_seed(1)
-    adapted = add_lora(model, TrainConfig(lora_rank=rank, lora_alpha=2 * rank, lora_first_layer=first_layer))
+    options: dict[str, JsonValue] = {"target_modules": list(modules)} if modules else {}
+    config = TrainConfig(lora_rank=rank, lora_alpha=2 * rank, lora_first_layer=first_layer, lora_options=options)
+    adapted = add_lora(model, config)
     for name, parameter in adapted.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(parameter, std=0.05)

@@ -9,7 +9,7 @@ are cut, so memory grows with depth, not with its square.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 import torch
@@ -29,10 +29,25 @@ Pieces = tuple[tuple[int, int, Slices], ...]  # queries from, to, and the slices
 
 @dataclass(frozen=True)
 class Plan:
-    """How attention runs over one tree."""
+    """How a model's layers run over one tree."""
 
+    tree: Tree
     pieces: Pieces
     keep: bool  # the probabilities, for the backward pass
+
+    @cached_property
+    def _windowed(self) -> dict[int, Pieces]:
+        return {}
+
+    def within(self, window: int | None) -> Pieces:
+        """The pieces, with keys further above than every query's window left out."""
+        if window is None:
+            return self.pieces
+        if window not in self._windowed:
+            self._windowed[window] = tuple(
+                (start, end, tuple(_last(slices, end - start + window - 1))) for start, end, slices in self.pieces
+            )
+        return self._windowed[window]
 
 
 def attention_plan(tree: Tree, model: PreTrainedModel) -> Plan:
@@ -41,7 +56,7 @@ def attention_plan(tree: Tree, model: PreTrainedModel) -> Plan:
     config = model.config.get_text_config()
     pairs = sum((end - start) * sum(b - a for a, b in slices) for start, end, slices in pieces)
     size = pairs * config.num_attention_heads * config.num_hidden_layers * model.dtype.itemsize
-    return Plan(pieces, size <= KEPT)
+    return Plan(tree, pieces, size <= KEPT)
 
 
 def _cut(segment: Segment) -> Iterator[tuple[int, int, Slices]]:
@@ -50,6 +65,16 @@ def _cut(segment: Segment) -> Iterator[tuple[int, int, Slices]]:
     for i in range(count):
         start, end = (segment.start + (segment.end - segment.start) * j // count for j in (i, i + 1))
         yield start, end, (*above, (first, end))
+
+
+def _last(slices: Slices, count: int) -> Iterator[tuple[int, int]]:
+    """The last `count` nodes of the slices; as slices stand in order of depth, the nearest ones."""
+    spare = sum(end - start for start, end in slices) - count
+    for start, end in slices:
+        cut = min(max(spare, 0), end - start)
+        spare -= cut
+        if cut < end - start:
+            yield start + cut, end
 
 
 def tree_attention(
@@ -61,18 +86,19 @@ def tree_attention(
     scaling: float | None = None,
     dropout: float = 0.0,
     tree_plan: Plan | None = None,
+    sliding_window: int | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
     """The interface's signature. Raises TutelageError for attention that is not plain and causal throughout."""
     if tree_plan is None or attention_mask is not None:
         raise TutelageError(f'The attention "{NAME}" runs on prefix trees only: pass tree_plan and no mask.')
-    peculiar = [name for name in ("sliding_window", "softcap", "s_aux") if kwargs.get(name) is not None]
+    peculiar = [name for name in ("softcap", "s_aux", "position_bias") if kwargs.get(name) is not None]
     if peculiar or dropout:
         what = ", ".join(peculiar) or "attention dropout"
         raise TutelageError(f"Prefix trees do not support this model's attention ({what}). Choose another student.")
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     dtype = value.dtype  # under autocast the rotated q and k are float32
-    out = _TreeAttention.apply(query[0].to(dtype), key[0].to(dtype), value[0], tree_plan, scale)
+    out = _TreeAttention.apply(query[0].to(dtype), key[0].to(dtype), value[0], tree_plan, sliding_window, scale)
     return out[None], None
 
 
@@ -80,16 +106,16 @@ class _TreeAttention(torch.autograd.Function):  # type: ignore[misc]  # seen as 
     """q (H, N, D), k and v (K, N, D) -> (N, H, D)."""
 
     @staticmethod
-    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, plan: Plan, scale: float) -> Tensor:
-        ctx.plan, ctx.scale = plan, scale
+    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, plan: Plan, window: int | None, scale: float) -> Tensor:
+        ctx.pieces, ctx.window, ctx.scale = plan.within(window), window, scale
         keep = plan.keep and any(ctx.needs_input_grad)
         kept = []
         heads, tokens, size = q.shape
         out = q.new_empty(tokens, heads, size)
         with torch.autocast(q.device.type, enabled=False):
-            for start, end, slices in plan.pieces:
+            for start, end, slices in ctx.pieces:
                 keys, values = _take(k, slices), _take(v, slices)
-                probabilities = _probabilities(_grouped(q, start, end, len(k)), keys, end - start, scale)
+                probabilities = _probabilities(_grouped(q, start, end, len(k)), keys, end - start, window, scale)
                 _write(out.transpose(0, 1), start, end, torch.bmm(probabilities, values))
                 if keep:
                     kept.append(probabilities)
@@ -102,16 +128,16 @@ class _TreeAttention(torch.autograd.Function):  # type: ignore[misc]  # seen as 
         grad = grads[0].transpose(0, 1)  # (H, N, D)
         dq = torch.empty_like(q.transpose(0, 1), memory_format=torch.contiguous_format).transpose(0, 1)
         dk, dv = torch.zeros_like(k), torch.zeros_like(v)
-        for i, (start, end, slices) in enumerate(ctx.plan.pieces):
+        for i, (start, end, slices) in enumerate(ctx.pieces):
             keys, values = _take(k, slices), _take(v, slices)
             queries, upper = _grouped(q, start, end, len(k)), _grouped(grad, start, end, len(k))
-            probabilities = kept[i] if kept else _probabilities(queries, keys, end - start, ctx.scale)
+            probabilities = kept[i] if kept else _probabilities(queries, keys, end - start, ctx.window, ctx.scale)
             _add(dv, slices, torch.bmm(probabilities.transpose(1, 2), upper))
             dp = torch.bmm(upper, values.transpose(1, 2))
             ds = torch._softmax_backward_data(dp, probabilities, -1, dp.dtype).mul_(ctx.scale)
             _write(dq, start, end, torch.bmm(ds, keys))
             _add(dk, slices, torch.bmm(ds.transpose(1, 2), queries))
-        return dq, dk, dv, None, None
+        return dq, dk, dv, None, None, None
 
 
 def _grouped(x: Tensor, start: int, end: int, groups: int) -> Tensor:
@@ -137,11 +163,13 @@ def _add(x: Tensor, slices: Slices, piece: Tensor) -> None:
         at += end - start
 
 
-def _probabilities(queries: Tensor, keys: Tensor, length: int, scale: float) -> Tensor:
+def _probabilities(queries: Tensor, keys: Tensor, length: int, window: int | None, scale: float) -> Tensor:
     """(K, G * L, D) and (K, n, D) -> (K, G * L, n), the last L keys being the queries' own tokens."""
     scores = torch.bmm(queries * scale, keys.transpose(1, 2))
-    own = scores.view(len(scores), -1, length, scores.shape[-1])[..., -length:]
-    own.add_(_later(length, own.dtype, own.device))
+    by_query = scores.view(len(scores), -1, length, scores.shape[-1])
+    by_query[..., -length:].add_(_later(length, scores.dtype, scores.device))
+    if window is not None and scores.shape[-1] > window:
+        by_query[..., :length].add_(_too_far(length, scores.shape[-1] - length - window, scores.dtype, scores.device))
     return torch.softmax(scores, -1, dtype=torch.float32).to(scores.dtype)
 
 
@@ -149,6 +177,12 @@ def _probabilities(queries: Tensor, keys: Tensor, length: int, scale: float) -> 
 def _later(length: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """-inf where the key comes after the query, else 0."""
     return torch.full((length, length), float("-inf"), dtype=dtype, device=device).triu_(1)
+
+
+@lru_cache(maxsize=2 * QUERIES)
+def _too_far(length: int, excess: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """-inf where the key lies above the query's window, else 0; the first query sees all from key `excess` + 1 on."""
+    return torch.full((length, length), float("-inf"), dtype=dtype, device=device).tril_(excess)
 
 
 AttentionInterface.register(NAME, tree_attention)

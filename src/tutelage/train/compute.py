@@ -20,9 +20,13 @@ class Compute:
     threads: int
 
 
-def measure(seconds: float = 0.5) -> Compute:
-    """Choose device and type, in about `seconds`; sets PyTorch's threads to the processors this process may use."""
-    threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def measure(seconds: float = 0.5, share: int = 1) -> Compute:
+    """Choose device and type, in about `seconds`; sets PyTorch's threads to the processors this process may use.
+
+    `share`: so many processes divide them.
+    """
+    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    threads = max(1, processors // share)
     torch.set_num_threads(threads)
     if torch.cuda.is_available():
         device, types = torch.device("cuda"), [torch.bfloat16]

@@ -1,6 +1,6 @@
 """How the student is trained."""
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 
 class TrainConfig(BaseModel):
@@ -32,6 +32,11 @@ class TrainConfig(BaseModel):
         ge=0,
         description="The lowest layer that gets adapters. Below it nothing is learnt and no gradient computed: a third "
         "of the layers left out saves a fifth of a step. Raise it where time is short.",
+    )
+    lora_options: dict[str, JsonValue] = Field(
+        {},
+        description="More of PEFT's LoraConfig: target_modules, use_rslora, use_dora, … What is not plain LoRA is "
+        "served merged.",
     )
     tree_tokens: int = Field(
         2000, ge=64, description="Tokens of a microbatch. Lower it where memory is short; higher shares more."

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from tutelage.errors import TutelageError
-from tutelage.train.attention import attention_plan
+from tutelage.train.attention import NAME, attention_plan
 from tutelage.train.tree import Tree
 
 CHUNK = 256  # so many rows of logits at a time: 50 MB for SmolLM2's vocabulary in float32
@@ -16,17 +16,19 @@ CHUNK = 256  # so many rows of logits at a time: 50 MB for SmolLM2's vocabulary 
 def tree_logprobs(model: PreTrainedModel, tree: Tree) -> Tensor:
     """The log-probability of each of `tree.targets`, given what leads to it; differentiable.
 
-    `model` is a causal decoder (no PEFT wrapper: `get_base_model()`) with attention "tutelage_tree". SFT weighs and
-    sums these; whatever needs them by row follows `tree.paths`.
+    `model` is a causal decoder (no PEFT wrapper: `get_base_model()`) with attention "tutelage_tree"; with any other,
+    the tree must be one row's. SFT weighs and sums these; whatever needs them by row follows `tree.paths`.
     """
     device = model.device
     targets = torch.from_numpy(tree.targets).to(device)
-    hidden = model.get_decoder()(
-        input_ids=torch.from_numpy(tree.tokens).to(device)[None],
-        position_ids=torch.from_numpy(tree.positions).to(device)[None],
-        use_cache=False,
-        tree_plan=attention_plan(tree, model),
-    ).last_hidden_state[0]
+    along: dict[str, Any] = {}
+    if model.config.get_text_config()._attn_implementation == NAME:
+        along["position_ids"] = torch.from_numpy(tree.positions).to(device)[None]
+        along["tree_plan"] = attention_plan(tree, model)
+    elif len(tree.segments) > 1:
+        raise TutelageError("A student without attention over trees runs one row at a time.")
+    ids = torch.from_numpy(tree.tokens).to(device)[None]
+    hidden = model.get_decoder()(input_ids=ids, use_cache=False, **along).last_hidden_state[0]
     parents = torch.from_numpy(tree.parents).to(device)[targets]
     tokens = torch.from_numpy(tree.tokens).to(device)[targets]
     return target_logprobs(hidden[parents], output_weight(model), tokens)

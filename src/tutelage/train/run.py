@@ -3,6 +3,7 @@
 import hashlib
 import importlib.util
 import json
+import logging
 import os
 import resource
 import shlex
@@ -31,17 +32,20 @@ from transformers.utils.logging import disable_progress_bar
 
 from tutelage.errors import TutelageError
 from tutelage.render.serving import SERVING_FILE
-from tutelage.train import attention
+from tutelage.train import attention, processes
 from tutelage.train.adapter_gguf import convert_adapter
-from tutelage.train.compute import Compute, keep_freed_memory, measure
+from tutelage.train.compute import Compute, keep_freed_memory
 from tutelage.train.config import TrainConfig
 from tutelage.train.fast import speed_up
+from tutelage.train.hybrid import follow_branches
 from tutelage.train.lora import add_lora
 from tutelage.train.rows import data_hash, load_rows
 from tutelage.train.sft import Progress, Reporter, StepTrees, TreeTrainer
-from tutelage.train.tree import Row, Tree, plan_step, plan_steps
+from tutelage.train.sharing import why_not_shared
+from tutelage.train.tree import Row, Tree, plan_steps
 from tutelage.train.weights import FAMILIES
 
+logger = logging.getLogger(__name__)
 RESULT = "train.json"
 CLOCK = "seconds.json"
 STARTED = "started.json"  # which data and settings the checkpoints beside it belong to
@@ -91,27 +95,34 @@ def train(
     would have had. Raises TutelageError where `out` holds a training on other data or with other settings.
     """
     started = time.monotonic()
+    processes.join()
     identity: dict[str, Any] = {
         "config": config.model_dump(mode="json", exclude=NO_NUMERICS),
         "data": data_hash(build),
         "weights": weights.name,
         "model": _weights_digest(weights),
     }
-    _claim(out, identity)
+    if processes.leads():
+        _claim(out, identity)
+    processes.wait()
     if (out / RESULT).is_file():
         return load_result(out)
     rows, validation = load_rows(build / "train.parquet"), load_rows(build / "validation.parquet")
     if not rows:
         raise TutelageError(f"{build / 'train.parquet'} holds no rows. Collect or approve more traces, then rebuild.")
-    compute = measure()
+    compute = processes.measured()
     keep_freed_memory()
     disable_progress_bar()  # of loading weights; `on_progress` tells how far the training is
     set_seed(config.seed)
     model = add_lora(load_student(weights, compute), config)
+    separate = why_not_shared(model.get_base_model())
+    if separate:
+        logger.warning("This student cannot share what rows have in common (%s): each is computed alone.", separate)
     speed_up(model)
-    steps = StepTrees(plan_steps(rows, config.rows_per_step, config.epochs, config.seed), config.tree_tokens)
-    reporter = Reporter(on_progress)
-    trainer = _trainer(model, steps, _validation_trees(validation, config), out, config, compute, reporter)
+    plan = plan_steps(rows, config.rows_per_step, config.epochs, config.seed)
+    steps = StepTrees(plan, config.tree_tokens, share=separate is None)
+    reporter = Reporter(on_progress if processes.leads() else None)
+    trainer = _trainer(model, steps, steps.trees(_some(validation, config)), out, config, compute, reporter)
     checkpoint = _last_checkpoint(out / "checkpoints")
     before = json.loads((checkpoint / CLOCK).read_text())["seconds"] if checkpoint else 0.0
     trainer.add_callback(_Clock(started - before))
@@ -135,9 +146,11 @@ def train(
         weights=weights.name,
         data_hash=identity["data"],
     )
-    _write_adapter(model, weights, build, out / "adapter")
-    _write_json(out / RESULT, result.as_dict())
-    shutil.rmtree(out / "checkpoints", ignore_errors=True)
+    if processes.leads():
+        _write_adapter(model, weights, build, out / "adapter")
+        _write_json(out / RESULT, result.as_dict())
+        shutil.rmtree(out / "checkpoints", ignore_errors=True)
+    processes.wait()
     return result
 
 
@@ -153,6 +166,7 @@ def load_student(weights: Path, compute: Compute) -> PreTrainedModel:
         raise TutelageError(f"{weights}: no model there. Name a Hugging Face folder with config.json.")
     model = AutoModelForCausalLM.from_pretrained(weights, dtype=compute.dtype, attn_implementation=attention.NAME)
     model.config.use_cache = False
+    follow_branches(model)
     return model.to(compute.device)
 
 
@@ -188,17 +202,15 @@ def _weights_digest(weights: Path) -> str:
     return digest.hexdigest()
 
 
-def _validation_trees(rows: list[Row], config: TrainConfig) -> list[Tree]:
-    """Trees of the first whole traces with at most `eval_rows` rows (but of one trace at least)."""
-    if not rows or not config.eval_rows:
-        return []
+def _some(rows: list[Row], config: TrainConfig) -> list[Row]:
+    """The first whole traces with at most `eval_rows` rows (but one trace at least)."""
     chosen: list[Row] = []
-    for trace in dict.fromkeys(row.trace_id for row in rows):
+    for trace in dict.fromkeys(row.trace_id for row in rows if config.eval_rows):
         of_trace = [row for row in rows if row.trace_id == trace]
         if chosen and len(chosen) + len(of_trace) > config.eval_rows:
             break
         chosen += of_trace
-    return plan_step(chosen, config.tree_tokens)
+    return chosen
 
 
 def _trainer(
@@ -224,6 +236,7 @@ def _trainer(
         max_grad_norm=config.max_grad_norm,
         optim="adamw_bnb_8bit" if cuda and _installed("bitsandbytes") else "adamw_torch",
         use_cpu=not cuda,
+        ddp_backend=processes.backend(),
         bf16=compute.dtype == torch.bfloat16,
         seed=config.seed,
         data_seed=config.seed,
@@ -264,7 +277,8 @@ class _Clock(TrainerCallback):  # type: ignore[misc]
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-        _write_json(folder / CLOCK, {"seconds": time.monotonic() - self.started})
+        if state.is_world_process_zero:
+            _write_json(folder / CLOCK, {"seconds": time.monotonic() - self.started})
 
 
 def _last_checkpoint(folder: Path) -> Path | None:
@@ -273,9 +287,9 @@ def _last_checkpoint(folder: Path) -> Path | None:
         return None
     found = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]))
     for path in found:
-        if not (path / CLOCK).is_file():
+        if not (path / CLOCK).is_file() and processes.leads():
             shutil.rmtree(path)
-    return next((path for path in reversed(found) if path.is_dir()), None)
+    return next((path for path in reversed(found) if (path / CLOCK).is_file()), None)
 
 
 def _write_adapter(model: PeftModel, weights: Path, build: Path, folder: Path) -> None:

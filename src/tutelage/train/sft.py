@@ -2,6 +2,9 @@
 
 One batch of the Trainer is one optimizer step: a list of trees, run one after the other. The loss is the weighted
 sum of negative log-probabilities over the total row weight of the whole step, however its rows were cut into trees.
+
+Several processes share a step's trees and add up their gradients at its end. Each holds the whole step, so that all
+divide by the same weight; adapters are small, so that one sum a step costs less than a wrapper that overlaps it.
 """
 
 import signal
@@ -14,25 +17,29 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import Dataset, SequentialSampler
+from torch.utils.data import DataLoader, Dataset
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from tutelage.errors import TutelageError
 from tutelage.train.loss import tree_logprobs
-from tutelage.train.tree import Row, Tree, plan_step
+from tutelage.train.tree import Row, Tree, build_tree, plan_step
 
 
 class StepTrees(Dataset[list[Tree]]):  # type: ignore[misc]  # seen as Any
     """The trees of every optimizer step, in the order in which they are run; built when asked for."""
 
-    def __init__(self, steps: Sequence[Sequence[Row]], budget: int) -> None:
-        self.steps, self.budget = steps, budget
+    def __init__(self, steps: Sequence[Sequence[Row]], budget: int, share: bool = True) -> None:
+        """`share` false: each row is a tree of its own, for students that cannot run over trees."""
+        self.steps, self.budget, self.share = steps, budget, share
 
     def __len__(self) -> int:
         return len(self.steps)
 
     def __getitem__(self, i: int) -> list[Tree]:
-        return plan_step(self.steps[i], self.budget)
+        return self.trees(self.steps[i])
+
+    def trees(self, rows: Sequence[Row]) -> list[Tree]:
+        return plan_step(rows, self.budget) if self.share else [build_tree([row]) for row in rows]
 
 
 class TreeTrainer(Trainer):  # type: ignore[misc]  # Transformers ships no types for it
@@ -41,23 +48,31 @@ class TreeTrainer(Trainer):  # type: ignore[misc]  # Transformers ships no types
     def __init__(
         self, *, model: nn.Module, args: TrainingArguments, steps: StepTrees, validation: Sequence[Tree], **kwargs: Any
     ):
-        if args.world_size > 1 or args.gradient_accumulation_steps != 1 or args.train_batch_size != 1:
-            raise TutelageError("Training on trees runs in one process, one step a batch. Set CUDA_VISIBLE_DEVICES=0.")
+        if args.gradient_accumulation_steps != 1 or args.train_batch_size != 1:
+            raise TutelageError(
+                "A batch of trees is one step: leave gradient_accumulation_steps and the batch size at 1. Where "
+                "several GPUs are there, start one process for each (torchrun) or set CUDA_VISIBLE_DEVICES=0."
+            )
         super().__init__(
             model=model, args=args, train_dataset=steps, eval_dataset=validation, data_collator=_only, **kwargs
         )
         self.validation = list(validation)
 
+    def get_train_dataloader(self) -> DataLoader[list[Tree]]:
+        """Whole steps, the same in every process and in a resumed run: they were shuffled when planned."""
+        return DataLoader(self.train_dataset, batch_size=1, shuffle=False, collate_fn=_only)
+
     def training_step(self, model: nn.Module, inputs: list[Tree], num_items_in_batch: object = None) -> Tensor:
-        """Backward over each tree in turn; the step's loss, detached."""
+        """Backward over each of this process's trees in turn; the loss of the whole step, detached."""
         model.train()
         total = sum(tree.total_weight for tree in inputs)
         step_loss = torch.zeros((), device=self.args.device)
-        for tree in inputs:
+        for tree in share_of(inputs, self.args.process_index, self.args.world_size):
             with self.compute_loss_context_manager():
                 loss = self._weighted_nll(tree) / total
             self.accelerator.backward(loss)
             step_loss += loss.detach()
+        self._add_up([step_loss, *self._gradients()])
         return step_loss
 
     @torch.no_grad()  # type: ignore[untyped-decorator]
@@ -66,8 +81,10 @@ class TreeTrainer(Trainer):  # type: ignore[misc]  # Transformers ships no types
         self.model.eval()
         total = sum(tree.total_weight for tree in self.validation)
         with self.compute_loss_context_manager():
-            loss = sum(float(self._weighted_nll(tree)) for tree in self.validation) / total
-        metrics = {"eval_loss": loss}
+            mine = share_of(self.validation, self.args.process_index, self.args.world_size)
+            loss = sum((self._weighted_nll(tree) for tree in mine), torch.zeros((), device=self.args.device)) / total
+        self._add_up([loss])
+        metrics = {"eval_loss": loss.item()}
         self.log(metrics)
         self.control: TrainerControl = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
@@ -80,8 +97,35 @@ class TreeTrainer(Trainer):  # type: ignore[misc]  # Transformers ships no types
         weights = torch.from_numpy(tree.weights[tree.targets]).to(logprobs.device)
         return -(logprobs * weights).sum()
 
-    def _get_train_sampler(self, train_dataset: object = None) -> SequentialSampler:
-        return SequentialSampler(self.train_dataset)  # shuffled when planned, so that a resumed run sees the same order
+    def _wrap_model(self, model: nn.Module, *args: Any, **kwargs: Any) -> nn.Module:
+        return model  # no DistributedDataParallel: see the module's docstring
+
+    def _gradients(self) -> list[Tensor]:
+        """One for each adapter, also where this process had no tree that reached it."""
+        wanted = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        for parameter in wanted if self.args.world_size > 1 else ():
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+        return [parameter.grad for parameter in wanted if parameter.grad is not None]
+
+    def _add_up(self, tensors: list[Tensor]) -> None:
+        """Sum each over the processes, in place."""
+        if self.args.world_size > 1:
+            flat = torch.cat([tensor.float().reshape(-1) for tensor in tensors])
+            torch.distributed.all_reduce(flat)
+            parts = flat.split([tensor.numel() for tensor in tensors])
+            for tensor, part in zip(tensors, parts, strict=True):
+                tensor.copy_(part.view_as(tensor))
+
+
+def share_of(trees: Sequence[Tree], process: int, processes: int) -> list[Tree]:
+    """One process's part of a step: the longest trees first, each to whoever has least so far."""
+    if processes == 1:
+        return list(trees)
+    parts: list[list[Tree]] = [[] for _ in range(processes)]
+    for tree in sorted(trees, key=len, reverse=True):
+        min(parts, key=lambda part: sum(map(len, part))).append(tree)
+    return parts[process]
 
 
 def _only(batch: list[list[Tree]]) -> list[Tree]:
