@@ -1,11 +1,14 @@
 """Writes docs/settings.md from the settings' own descriptions: python docs/make_settings.py. A test finds drift."""
 
+import inspect
+import json
 from pathlib import Path
 from typing import Any, get_args
 
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
+from tutelage.curate.config import STEPS
 from tutelage.project import Service, Settings
 from tutelage.train.config import TrainConfig
 
@@ -23,17 +26,19 @@ made by `python docs/make_settings.py`.
 def render() -> str:
     """The page's text."""
     sections = [INTRODUCTION, *_section("", Settings), *_section("services.NAME", Service)]
+    for name, step in STEPS.items():
+        sections += [f'## `[[curate]]` `step = "{name}"`', *_section("curate", step)[1:]]
     return "\n".join([*sections, *_section("train", TrainConfig)]).rstrip() + "\n"
 
 
 def _section(name: str, model: type[BaseModel], defaults: BaseModel | None = None) -> list[str]:
     head = f"## `[{name}]`" if name else "## Top level"
-    document = (model.__doc__ or "").strip() if name else ""
+    document = inspect.cleandoc(model.__doc__ or "") if name else ""
     lines = [head, "", *([document, ""] if document else []), "| key | default | meaning |", "| --- | --- | --- |"]
     inner = []
     for key, field in model.model_fields.items():
-        if model is Settings and key in ("services", "train"):
-            continue  # sections of their own, at the end
+        if (model is Settings and key in ("services", "curate", "train")) or key == "step":
+            continue  # sections of their own, at the end; in a section's head
         default = getattr(defaults, key) if defaults else field.default
         nested = _model(field.annotation)
         if nested:
@@ -58,6 +63,8 @@ def _default(value: Any) -> str:
         return "(required)"
     if value is None or value in ({}, ()):
         return ""
+    if isinstance(value, tuple):
+        return f"`[{', '.join(json.dumps(str(item)) for item in value)}]`"
     return f"`{str(value).lower() if isinstance(value, bool) else value}`"
 
 

@@ -4,6 +4,7 @@ The stages, in order, each a command and a function; heavy libraries load when o
 
     collect_traces    run the teacher on the tasks and record every trace   tutelage/collect
     import_traces     take traces that another program recorded             tutelage/collect
+    curate_traces     take bad traces out, mask secrets, by declared steps  tutelage/curate
     build_dataset     keep good traces, unroll them, render the rows        tutelage/dataset
     train_student     LoRA adapters, what rows share computed once          tutelage/train
     evaluate_student  before and after on held-out tasks                    tutelage/evaluate
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from tutelage.collect.collect import collect as collect_traces
     from tutelage.collect.importer import import_traces
+    from tutelage.curate import curate as curate_traces
     from tutelage.dataset import build as build_dataset
     from tutelage.errors import TutelageError
     from tutelage.evaluate import evaluate as evaluate_student
@@ -34,6 +36,7 @@ __version__ = "0.1.0"
 _WHERE = {
     "collect_traces": ("tutelage.collect", "collect"),
     "import_traces": ("tutelage.collect", "import_traces"),
+    "curate_traces": ("tutelage.curate", "curate"),
     "build_dataset": ("tutelage.dataset", "build"),
     "train_student": ("tutelage.train", "run_training"),
     "evaluate_student": ("tutelage.evaluate", "evaluate"),
@@ -62,6 +65,7 @@ __all__ = [
     "World",
     "build_dataset",
     "collect_traces",
+    "curate_traces",
     "evaluate_student",
     "import_traces",
     "make_project",

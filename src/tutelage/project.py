@@ -128,6 +128,7 @@ class Settings(Section):
     rollout: RolloutLimits = RolloutLimits()
     collect: Collect = Collect()
     dataset: Dataset = Dataset()
+    curate: tuple[dict[str, JsonValue], ...] = Field((), description="see docs/curate.md; checked by curate/config.py")
     train: dict[str, JsonValue] = Field({}, description="see docs/settings.md; checked by train/config.py")
 
 

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tutelage.agent.arguments import fault
 from tutelage.errors import TutelageError
 from tutelage.review import changes
-from tutelage.review.arguments import fault
 from tutelage.review.changes import CallText, pretty
 from tutelage.review.differences import differences, origins, word_difference
 from tutelage.review.edit import check_messages, read_edited, to_editable

@@ -8,7 +8,7 @@ from typing import Any
 import typer
 
 import tutelage
-from tutelage.cli import chat, imports, inspect, publish, record, rerun, review, serve, stages, traces
+from tutelage.cli import chat, curate, imports, inspect, publish, record, rerun, review, serve, stages, traces
 from tutelage.errors import TutelageError
 
 # Typer carries its own copy of click, and of its errors exports only some: the base of all that it can show itself.
@@ -43,7 +43,7 @@ def _options(
     pass
 
 
-for module in (stages, record, imports, chat, inspect, traces, rerun, review, serve, publish):
+for module in (stages, record, imports, curate, chat, inspect, traces, rerun, review, serve, publish):
     module.register(app)
 
 

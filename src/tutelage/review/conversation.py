@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tutelage.review.arguments import fault
+from tutelage.agent.arguments import fault
 from tutelage.review.changes import pretty
 from tutelage.review.differences import origins
 from tutelage.trace import RERUN, Message, Step, Tool, Trace, Verdict

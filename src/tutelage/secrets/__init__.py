@@ -8,5 +8,6 @@ are ours (labels.py). A random string without form or label is no sign: hashes, 
 from tutelage.secrets.finder import Secret, SecretFinder
 from tutelage.secrets.forms import FORMS
 from tutelage.secrets.known import known_secrets
+from tutelage.secrets.texts import plain_texts
 
-__all__ = ["FORMS", "Secret", "SecretFinder", "known_secrets"]
+__all__ = ["FORMS", "Secret", "SecretFinder", "known_secrets", "plain_texts"]

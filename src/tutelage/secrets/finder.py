@@ -1,14 +1,12 @@
 """Every secret in a text, whole, also inside JSON inside JSON."""
 
-import json
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from tutelage.project import SECRET_CHARACTERS
 from tutelage.secrets.forms import form_matches
 from tutelage.secrets.labels import field, labelled
-
-DEPTH = 4  # of JSON in strings of JSON
+from tutelage.secrets.texts import plain_texts
 
 
 class Secret(NamedTuple):
@@ -23,9 +21,9 @@ class SecretFinder:
         self._known = {name: value for name, value in (known or {}).items() if len(value) >= SECRET_CHARACTERS}
 
     def find(self, text: str) -> list[Secret]:
-        """Each secret once, in the order of its kind. Where one stands in another, the longer one."""
+        """Each secret once. Where one stands in another, the longer one."""
         found: dict[str, str] = {}
-        for kind, value in self._everything(text, DEPTH):
+        for kind, value in self._everything(text):
             if len(value) >= SECRET_CHARACTERS:
                 found.setdefault(value, kind)
         return [
@@ -34,38 +32,11 @@ class SecretFinder:
             if not any(value != other and value in other for other in found)
         ]
 
-    def _everything(self, text: str, depth: int) -> Iterator[tuple[str, str]]:
+    def _everything(self, text: str) -> Iterator[tuple[str, str]]:
         yield from ((name, value) for name, value in self._known.items() if value in text)
-        document = _document(text) if depth else None
-        if document is None:
-            yield from form_matches(text)
-            yield from labelled(text)
-            return
-        for name, value in _strings(document):
-            yield from field(name, value)
-            yield from self._everything(value, depth - 1)
-
-
-def _document(text: str) -> dict[str, Any] | list[Any] | None:
-    """The JSON object or array that `text` is."""
-    if text.lstrip()[:1] not in ("{", "["):
-        return None
-    try:
-        document = json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-    return document if isinstance(document, (dict, list)) else None
-
-
-def _strings(document: dict[str, Any] | list[Any]) -> Iterator[tuple[str, str]]:
-    """Each string of a document with the name of its field, and each name of a field, which may hold a secret too."""
-    nested: list[tuple[str, Any]] = [("", document)]
-    while nested:
-        name, value = nested.pop()
-        if isinstance(value, dict):
-            nested += value.items()
-            yield from (("", key) for key in value)
-        elif isinstance(value, list):
-            nested += ((name, item) for item in value)
-        elif isinstance(value, str):
-            yield name, value
+        for name, plain in plain_texts(text):
+            if name:
+                yield from field(name, plain)
+            yield from ((called, value) for called, value in self._known.items() if value in plain)
+            yield from form_matches(plain)
+            yield from labelled(plain)

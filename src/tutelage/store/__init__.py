@@ -4,6 +4,7 @@ from tutelage.store.listing import Selection, Sort
 from tutelage.store.recording import AlreadyRecorded, Recording
 from tutelage.store.reruns import RerunRecording, UnfinishedRerun
 from tutelage.store.reviews import Judgement, Preference, Revision, VerdictRecord
+from tutelage.store.scores import Score
 from tutelage.store.store import EditConflict, TraceStore
 from tutelage.store.summaries import TraceSummary
 
@@ -15,6 +16,7 @@ __all__ = [
     "Recording",
     "RerunRecording",
     "Revision",
+    "Score",
     "Selection",
     "Sort",
     "TraceStore",

@@ -103,6 +103,13 @@ class Listing:
         with self._engine.connect() as connection:
             return [(row.trace_id, row.revision) for row in connection.execute(query.order_by(summaries.c.number))]
 
+    def finished(self, run: str) -> list[tuple[TraceSummary, list[str], int]]:
+        """The finished traces of a run, in order of (task id, attempt): each with its tools and its errors."""
+        query = selected().where(summaries.c.run == run, summaries.c.stop_reason.is_not(None))
+        query = query.order_by(summaries.c.task_id, summaries.c.attempt, summaries.c.number)
+        with self._engine.connect() as connection:
+            return [(summary(row), split_names(row.tools), row.errors) for row in connection.execute(query)]
+
     def revisions(self, ids: Sequence[str]) -> list[tuple[str, int]]:
         """Latest revisions of those of `ids` that are finished."""
         query = select(summaries.c.trace_id, summaries.c.revision)

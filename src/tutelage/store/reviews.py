@@ -1,10 +1,10 @@
 """What reviewers say: verdicts, tags, preferences, and which revisions there are."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Engine, and_, bindparam, delete, func, insert, select, update
+from sqlalchemy import Connection, Engine, Row, and_, bindparam, delete, func, insert, select, update
 
 from tutelage.store import schema
 from tutelage.store.history import chain
@@ -63,6 +63,13 @@ class Reviews:
             _record(connection, judgements, reviewer, comment, moment)
         return moment
 
+    def judge_each(self, judged: Sequence[tuple[Judgement, str, str]]) -> None:
+        """Record verdicts, each with its own reviewer and comment, in one transaction."""
+        moment = now().isoformat()
+        with self._engine.begin() as connection:
+            for judgement, reviewer, comment in judged:
+                _record(connection, [judgement], reviewer, comment, moment)
+
     def take_back(self, moment: str, *, reviewer: str) -> int:
         """Give the traces that were judged together at `moment` the verdicts they had before; how many.
 
@@ -88,16 +95,22 @@ class Reviews:
         table = schema.verdicts
         query = select(table).where(table.c.trace_id == trace_id).order_by(table.c.id.desc())
         with self._engine.connect() as connection:
-            return [
-                VerdictRecord(
-                    row.revision,
-                    Verdict(row.verdict),
-                    row.reviewer,
-                    row.comment,
-                    datetime.fromisoformat(row.created),
-                )
-                for row in connection.execute(query)
-            ]
+            return [_verdict_record(row) for row in connection.execute(query)]
+
+    def all_verdicts(self) -> Iterator[tuple[str, VerdictRecord]]:
+        """Every verdict that was given on any trace, with the trace's id, oldest first."""
+        table = schema.verdicts
+        with self._engine.connect() as connection:
+            for row in connection.execute(select(table).order_by(table.c.id)):
+                yield row.trace_id, _verdict_record(row)
+
+    def all_edits(self) -> Iterator[tuple[str, Revision]]:
+        """Every revision but the originals, with the trace's id, oldest first."""
+        table = schema.revisions
+        query = select(table).where(table.c.number > 0).order_by(table.c.trace_id, table.c.number)
+        with self._engine.connect() as connection:
+            for row in connection.execute(query):
+                yield row.trace_id, _revision(row)
 
     def verdicts_by_day(self) -> list[tuple[str, Verdict, int]]:
         """How many verdicts were given on each day (ISO, UTC)."""
@@ -112,10 +125,7 @@ class Reviews:
         table = schema.revisions
         query = select(table).where(table.c.trace_id == trace_id).order_by(table.c.number)
         with self._engine.connect() as connection:
-            return [
-                Revision(row.number, row.base, row.author, row.note, datetime.fromisoformat(row.created))
-                for row in connection.execute(query)
-            ]
+            return [_revision(row) for row in connection.execute(query)]
 
     def confirm(self, trace_id: str, revision: int, places: Collection[int], *, reviewer: str) -> int:
         """Say that stale steps, the messages at `places` of a revision, still hold; how many were stale."""
@@ -208,6 +218,15 @@ def _record(connection: Connection, judgements: Sequence[Judgement], reviewer: s
 
 def _plain(tags: Iterable[str]) -> set[str]:
     return {" ".join(tag.split()) for tag in tags} - {""}
+
+
+def _verdict_record(row: Row[Any]) -> VerdictRecord:
+    created = datetime.fromisoformat(row.created)
+    return VerdictRecord(row.revision, Verdict(row.verdict), row.reviewer, row.comment, created)
+
+
+def _revision(row: Row[Any]) -> Revision:
+    return Revision(row.number, row.base, row.author, row.note, datetime.fromisoformat(row.created))
 
 
 def _tags(connection: Connection, trace_id: str) -> list[str]:

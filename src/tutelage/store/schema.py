@@ -172,3 +172,16 @@ preferences = Table(
     Column("comment", Text, nullable=False),
     Column("created", String, nullable=False),
 )
+
+# What judging models said; once a revision, model and prompt.
+scores = Table(
+    "scores",
+    metadata,
+    Column("trace_id", ForeignKey("traces.id"), primary_key=True),
+    Column("revision", Integer, primary_key=True),
+    Column("model", String, primary_key=True),
+    Column("prompt_sha256", String(64), primary_key=True),
+    Column("score", Float, nullable=False),  # in [0, 1]
+    Column("reason", Text, nullable=False),
+    Column("created", String, nullable=False),
+)

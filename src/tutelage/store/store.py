@@ -32,6 +32,7 @@ from tutelage.store.reruns import (
     unfinished_reruns,
 )
 from tutelage.store.reviews import Judgement, Reviews
+from tutelage.store.scores import Scores
 from tutelage.store.summaries import (
     TraceSummary,
     add_summary,
@@ -71,6 +72,7 @@ class TraceStore:
             migrate(self._engine)
             self.listing = Listing(self._engine)
             self.reviews = Reviews(self._engine)
+            self.scores = Scores(self._engine)
         except (ArgumentError, NoSuchModuleError, ImportError) as error:
             if isinstance(error, ImportError) and error.name == "psycopg":
                 raise MissingExtra("psycopg", "postgresql") from None

@@ -7,9 +7,10 @@ from starlette.datastructures import FormData
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from tutelage.agent.arguments import fault
 from tutelage.errors import TutelageError
 from tutelage.review import changes
-from tutelage.review.arguments import check_changed_calls, fault
+from tutelage.review.arguments import check_changed_calls
 from tutelage.review.changes import CallText
 from tutelage.review.differences import moved
 from tutelage.review.edit import check_messages, read_edited, to_editable

@@ -1,0 +1,34 @@
+"""A project with an empty store, and short ways to fill it and to curate it."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+# store_examples.py, endpoint_double.py, secret_corpus.py
+sys.path.extend(str(Path(__file__).parents[1] / folder) for folder in ("store", "endpoint", "secrets"))
+
+from curate_examples import Curate
+
+from tutelage.curate import curate
+from tutelage.curate.report import CurationReport
+from tutelage.project import Project
+from tutelage.store import TraceStore
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[TraceStore]:
+    with TraceStore(f"sqlite:///{tmp_path / 'traces.db'}") as store:
+        yield store
+
+
+@pytest.fixture
+def curated(tmp_path: Path, store: TraceStore) -> Curate:
+    """Curates the run "r" of the store by the given steps of tutelage.toml."""
+
+    def run(steps: str, *, dry_run: bool = False) -> CurationReport:
+        (tmp_path / "tutelage.toml").write_text(f'name = "lamps"\n{steps}')
+        return curate(Project.open(tmp_path), store, runs=["r"], dry_run=dry_run)
+
+    return run
