@@ -10,6 +10,8 @@ The stages, in order, each a command and a function; heavy libraries load when o
     evaluate_student  before and after on held-out tasks                    tutelage/evaluate
     make_report       one page that shows it                                tutelage/evaluate
     push_dataset, push_model    to the Hugging Face Hub                     tutelage/publish
+
+`tutelage record` (tutelage/record) makes traces of agents that are not ours; what they say is read in tutelage/dialect.
 """
 
 from importlib import import_module

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tutelage.collect import import_traces
-from tutelage.collect.record import BadRecord, read_record
+from tutelage.collect.record import BadRecord, parsed, read_record
 from tutelage.dataset import build, read_rows
 from tutelage.errors import TutelageError
 from tutelage.project import Project
@@ -83,8 +83,8 @@ def test_traces_with_one_prompt_and_toolset_are_one_task(store: TraceStore, tmp_
 
 FAULTS: dict[str, tuple[Any, str, str]] = {
     "no_json": ("{", "", "not valid JSON: line 1"),
-    "a_list": ("[]", "", "no JSON object"),
-    "no_model": ({key: value for key, value in trace().items() if key != "model"}, "model", "missing"),
+    "a_list": ("[]", "", "of no known format"),
+    "no_messages": ({key: value for key, value in trace().items() if key != "messages"}, "", "of no known format"),
     "bad_time": (trace(timestamp="yesterday"), "timestamp", "'yesterday' is no time"),
     "bad_role": (trace(messages=[{"role": "robot"}]), "messages[0].role", "'robot' is none of"),
     "a_picture": (
@@ -154,18 +154,18 @@ def test_other_ways_of_writing_the_same_are_read() -> None:
             {"role": "assistant", "content": None, "reasoning": "I look.", "tool_calls": [call]},
         ],
     )
-    record = read_record(json.dumps(data))
+    record = read_record(data)
     assert record.timestamp == datetime(2025, 5, 29, 19, 56, 10, tzinfo=UTC)
     assert [message.content for message in record.messages] == ["Look it up.", None]
     assert record.messages[1].reasoning_content == "I look."
     assert record.messages[1].tool_calls[0].arguments == '{"what": "ü"}'
     assert record.tools[0].name == "look"
     with pytest.raises(BadRecord, match="NaN is no number"):
-        read_record('{"timestamp": NaN}')
+        parsed('{"timestamp": NaN}')
 
 
 def test_a_folder_without_a_trace_is_one_sentence(store: TraceStore, tmp_path: Path) -> None:
-    with pytest.raises(TutelageError, match=r"holds no \.json file"):
+    with pytest.raises(TutelageError, match=r"holds no file of a known kind"):
         import_traces(store, write(tmp_path / "in"))
     with pytest.raises(TutelageError, match="was not found"):
         import_traces(store, tmp_path / "nowhere")

@@ -54,7 +54,7 @@ class ScriptedEndpoint:
 @contextmanager
 def scripted_endpoint(**settings: Any) -> Iterator[ScriptedEndpoint]:
     double = ScriptedEndpoint(**settings)
-    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"double": double}))
+    server = _Server(("127.0.0.1", 0), type("Handler", (_Handler,), {"double": double}))
     double.url = f"http://127.0.0.1:{server.server_port}/v1"
     threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
     try:
@@ -62,6 +62,11 @@ def scripted_endpoint(**settings: Any) -> Iterator[ScriptedEndpoint]:
     finally:
         server.shutdown()
         server.server_close()
+
+
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, *_: Any) -> None:
+        pass  # a client that was killed in its request
 
 
 class _Handler(BaseHTTPRequestHandler):

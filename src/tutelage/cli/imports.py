@@ -8,21 +8,24 @@ import typer
 
 from tutelage.cli.common import HERE, JsonOption, ProjectOption, open_project, open_store, output, progress
 
+NAMES = "trace, openai, huggingface, otel, langfuse, inspect, claude-code, codex"
+
 
 def register(app: typer.Typer) -> None:
     app.command("import")(import_)
 
 
 def import_(
-    source: Annotated[Path, typer.Argument(help="A folder of one JSON file a trace, or such a file.")],
+    source: Annotated[Path, typer.Argument(help="A file of traces, or a folder of such files.")],
     project: ProjectOption = HERE,
+    format: Annotated[str | None, typer.Option(help=f"One of {NAMES}. Default: as each file's content tells.")] = None,
     run: Annotated[str, typer.Option(help="A name for these traces.")] = "import",
     approve: Annotated[bool, typer.Option("--approve", help="Approve them unread: all are trained on.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Import traces: JSON files with timestamp, model, messages and tools. What is there already is left as it is.
+    """Import traces that another program recorded. What is there already is left as it is.
 
-    They are kept for training once approved (`tutelage traces approve`), or with enough reward. A file with a fault
+    They are kept for training once approved (`tutelage traces approve`), or with enough reward. A record with a fault
     is named and left out; the exit code is then 2.
     """
     from tutelage.collect import import_traces
@@ -34,6 +37,7 @@ def import_(
             store,
             source,
             run=run,
+            format=format,
             approve_as=getpass.getuser() if approve else None,
             on_progress=lambda done, total: bar.update(shown, completed=done, total=total),
         )

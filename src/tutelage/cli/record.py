@@ -19,7 +19,7 @@ def record(
     project: ProjectOption = HERE,
     run: Annotated[str, typer.Option(help="A name for these traces.")] = "record",
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port; 0 takes a free one.", min=0, max=65535)] = 8090,
+    port: Annotated[int, typer.Option(help="Port; 0 takes a free one.", min=0, max=65535)] = 8100,
     idle: Annotated[float, typer.Option(help="Seconds of rest after which a trace is finished.", min=0.1)] = 1800,
 ) -> None:
     """Record any agent: a proxy before an endpoint, until Ctrl-C. Point the agent's base URL to it.

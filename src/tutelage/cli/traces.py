@@ -1,4 +1,4 @@
-"""`tutelage traces`: list, show, approve, reject, edit."""
+"""`tutelage traces`: list, show, approve, reject, edit, export."""
 
 import json
 import os
@@ -6,8 +6,10 @@ import shlex
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
@@ -114,6 +116,41 @@ def edit(
             print(f"tutelage: nothing was stored; your text is kept in {_keep(edited, found)}.", file=sys.stderr)
             raise error
     print(f"Stored as revision {number} of {found.id}; it is undecided until approved.")
+
+
+@traces_app.command()
+def export(
+    format: Annotated[str, typer.Option(help="openai (fine-tuning JSONL) or otel (GenAI spans as OTLP JSON).")],
+    project: ProjectOption = HERE,
+    run: Annotated[str | None, typer.Option(help="Only this run.")] = None,
+    verdict: Annotated[str | None, typer.Option(help="undecided, approved or rejected.")] = None,
+    out: Annotated[Path | None, typer.Option(help="A file; default: standard output.")] = None,
+) -> None:
+    """Write finished traces at their latest revision for other programs, one a line."""
+    from tutelage.collect.export import FORMATS
+
+    if format not in FORMATS:
+        raise TutelageError(f'There is no format "{format}". Name {" or ".join(FORMATS)}.')
+    wanted = _verdict(verdict) if verdict else None
+    count = 0
+    with open_store(open_project(project)) as store, _open_out(out) as file:
+        for found in store.summaries(run=run, verdict=wanted):
+            if found.finished:
+                print(FORMATS[format](store.load(found.id)), file=file)
+                count += 1
+    console().print(f"{count} traces")
+
+
+@contextmanager
+def _open_out(path: Path | None) -> Iterator[TextIO]:
+    """Standard output, or a file that is there whole or not at all."""
+    if path is None:
+        yield sys.stdout
+        return
+    unfinished = path.with_name(path.name + ".part")
+    with unfinished.open("w", encoding="utf-8") as file:
+        yield file
+    unfinished.replace(path)
 
 
 def _judge(trace: str, project: Path, verdict: str, comment: str) -> None:

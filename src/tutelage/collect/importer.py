@@ -1,4 +1,4 @@
-"""`tutelage import`: traces that another program recorded, a JSON file each."""
+"""`tutelage import`: traces that another program recorded, in any of the formats."""
 
 import hashlib
 import json
@@ -9,10 +9,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tutelage.collect.record import BadRecord, Record, read_record
+from tutelage.collect.formats import Entry, Format, choose, files_of
+from tutelage.collect.record import BadRecord, Record, parsed
+from tutelage.dialect import Unreadable
 from tutelage.errors import TutelageError
 from tutelage.store import AlreadyRecorded, TraceStore
-from tutelage.trace import IMPORTED, Step, StopReason, Task, Trace, Verdict, imported_from, prompt_content
+from tutelage.trace import IMPORTED, Step, StopReason, Task, Trace, Verdict, imported_from, now, prompt_content
 
 RUN = "import"
 BATCH = 100  # traces a transaction
@@ -20,22 +22,25 @@ BATCH = 100  # traces a transaction
 
 @dataclass(frozen=True)
 class Fault:
-    """Why a file was not imported."""
+    """Why a record was not imported."""
 
     file: str
-    key: str  # "" where the file as a whole is at fault
+    key: str  # "" where the record as a whole is at fault
     why: str
+    where: str = ""  # the record or its line; "" where the file is one
 
     def sentence(self) -> str:
-        return f'{self.file}: "{self.key}": {self.why}.' if self.key else f"{self.file}: {self.why}."
+        place = f"{self.file}, {self.where}" if self.where else self.file
+        return f'{place}: "{self.key}": {self.why}.' if self.key else f"{place}: {self.why}."
 
 
 @dataclass
 class ImportSummary:
     run: str
     files: int
+    records: int = 0
     imported: int = 0
-    known: int = 0  # imported before, or twice in the folder
+    known: int = 0  # imported before, or twice in the files
     faults: list[Fault] = field(default_factory=list)
     ignored: dict[str, int] = field(default_factory=dict)  # keys of messages that Tutelage does not keep -> messages
 
@@ -43,7 +48,7 @@ class ImportSummary:
         return asdict(self)
 
     def sentence(self) -> str:
-        parts = [f"Imported {self.imported} of {self.files} traces into the run “{self.run}”"]
+        parts = [f"Imported {self.imported} of {self.records} traces into the run “{self.run}”"]
         if self.known:
             parts.append(f"{self.known} were there already")
         if self.faults:
@@ -59,22 +64,25 @@ def import_traces(
     source: Path,
     *,
     run: str = RUN,
+    format: str | None = None,
     approve_as: str | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> ImportSummary:
-    """Store the traces of a folder of JSON files, or of one file; those that are there already are left as they are.
+    """Store the traces of a file, or of a folder of files; those that are there already are left as they are.
 
-    A trace becomes a task of its own, named by its prompt and tools; with `approve_as` that reviewer approves it. A
-    file with a fault is named in the summary, the others are imported. Raises TutelageError where there is no file.
+    Each file's format is told by its content, unless `format` names it. A trace becomes a task of its own, named by its
+    prompt and tools; with `approve_as` that reviewer approves it. A record with a fault is named in the summary, the
+    others are imported. Raises TutelageError where there is no file, or no such format.
     """
-    files = _files(source)
+    files = files_of(source)
+    choices = {file: choose(file, format) for file in files}
     summary = ImportSummary(run, len(files))
     ignored: Counter[str] = Counter()
     known = {str(note["sha256"]) for note in map(imported_from, store.metadata(run)) if note}
     attempts = Counter(task_id for task_id, _ in store.finished(run))
     waiting: list[Trace] = []
     for done, file in enumerate(files, 1):
-        for record in _read(file, summary):
+        for record in _read(file, choices[file], summary):
             digest = _digest(record)
             if digest in known:
                 summary.known += 1
@@ -82,51 +90,68 @@ def import_traces(
             known.add(digest)
             ignored += record.ignored
             waiting.append(_trace(record, run, file.name, digest, attempts))
-        if waiting and (len(waiting) == BATCH or done == len(files)):
-            _store(store, waiting, approve_as)
-            summary.imported += len(waiting)
-            waiting = []
+            if len(waiting) == BATCH:
+                summary.imported += _store(store, waiting, approve_as)
         if on_progress:
             on_progress(done, len(files))
+    summary.imported += _store(store, waiting, approve_as)
     summary.ignored = dict(ignored)
     return summary
 
 
-def _files(source: Path) -> list[Path]:
-    if source.is_file():
-        return [source]
-    if not source.is_dir():
-        raise TutelageError(f"{source} was not found. Name a folder with one JSON file a trace, or such a file.")
-    files = sorted(source.glob("*.json"))
-    if not files:
-        raise TutelageError(f"{source} holds no .json file. Name a folder with one JSON file a trace.")
-    return files
+def _read(file: Path, format: Format | None, summary: ImportSummary) -> Iterator[Record]:
+    """The records of a file; the faults of the others, or of the file, are noted."""
 
+    def fault(where: str, error: BadRecord | Unreadable) -> None:
+        key, why = (error.key, error.why) if isinstance(error, BadRecord) else ("", str(error))
+        summary.faults.append(Fault(file.name, key, why, where))
 
-def _read(file: Path, summary: ImportSummary) -> Iterator[Record]:
-    """The record of a file; none where it has a fault, which is noted."""
     try:
-        yield read_record(file.read_text(encoding="utf-8-sig"))
-    except BadRecord as error:
-        summary.faults.append(Fault(file.name, error.key, error.why))
+        for entry in format.read(file) if format else _of_no_format(file):
+            summary.records += 1
+            try:
+                yield entry.read()
+            except (BadRecord, Unreadable) as error:
+                fault(entry.where, error)
+            except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+                fault(entry.where, BadRecord("", f"it is not written as its format is ({error!r})"))
+    except (BadRecord, Unreadable) as error:
+        fault("", error)
     except UnicodeDecodeError:
-        summary.faults.append(Fault(file.name, "", "it is not UTF-8 text"))
+        fault("", BadRecord("", "it is not UTF-8 text"))
     except OSError as error:
-        summary.faults.append(Fault(file.name, "", f"it could not be read ({error.strerror})"))
+        fault("", BadRecord("", f"it could not be read ({error.strerror})"))
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        fault("", BadRecord("", f"it is not written as its format is ({error!r})"))
 
 
-def _store(store: TraceStore, traces: list[Trace], approve_as: str | None) -> None:
+def _of_no_format(file: Path) -> Iterator[Entry]:
+    """What is wrong with a file that no format knows."""
+
+    def fail() -> Record:
+        parsed(file.read_text(encoding="utf-8-sig"))
+        raise BadRecord("", "it is of no known format; name one with --format")
+
+    yield Entry("", fail)
+
+
+def _store(store: TraceStore, traces: list[Trace], approve_as: str | None) -> int:
+    """Store what waits, and empty it; how many."""
     try:
         store.add(traces)
     except AlreadyRecorded:
         raise TutelageError("Another import works on this run. Wait for its end, then run this one again.") from None
     for trace in traces if approve_as is not None else ():
         store.judge(trace.id, 0, Verdict.APPROVED, reviewer=approve_as or "", comment="approved as it was imported")
+    count = len(traces)
+    traces.clear()
+    return count
 
 
 def _trace(record: Record, run: str, file: str, digest: str, attempts: Counter[str]) -> Trace:
     turns = tuple(message.content or "" for message in record.messages if message.role == "user")
-    task = Task(id="imported", turns=turns, kind="imported")
+    task = Task(id="imported", turns=turns, kind=record.kind)
+    timestamp = record.timestamp or now()
     asked = [prompt_content(task), [tool.definition for tool in record.tools]]
     id = f"imported-{hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:12]}"
     attempt = attempts[id]
@@ -139,11 +164,11 @@ def _trace(record: Record, run: str, file: str, digest: str, attempts: Counter[s
         run=run,
         attempt=attempt,
         model=record.model,
-        timestamp=record.timestamp,
+        timestamp=timestamp,
         messages=record.messages,
         tools=record.tools,
         steps=tuple(
-            Step(seen=index, started=record.timestamp, seconds=0.0)  # how long it took is not known
+            Step(seen=index, started=timestamp, seconds=0.0)  # how long it took is not known
             for index, message in enumerate(record.messages)
             if message.role == "assistant"
         ),
@@ -157,5 +182,6 @@ def _trace(record: Record, run: str, file: str, digest: str, attempts: Counter[s
 def _digest(record: Record) -> str:
     """Tells whether a record was imported before; where its file lies does not count."""
     messages = [message.model_dump(mode="json", exclude_defaults=True) for message in record.messages]
-    parts = [record.timestamp.isoformat(), record.model, messages, [tool.definition for tool in record.tools]]
+    timestamp = record.timestamp.isoformat() if record.timestamp else None
+    parts = [timestamp, record.model, messages, [tool.definition for tool in record.tools]]
     return hashlib.sha256(json.dumps(parts, ensure_ascii=False).encode()).hexdigest()

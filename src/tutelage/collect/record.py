@@ -14,6 +14,7 @@ from typing import Any, NoReturn, get_args
 
 from pydantic import JsonValue
 
+from tutelage.collect.scrub import scrubbed
 from tutelage.trace import Message, Role, Tool, ToolCall
 
 KNOWN = {"timestamp", "model", "messages", "tools", "reward"}
@@ -21,6 +22,7 @@ MESSAGE_KEYS = {
     *("role", "content", "reasoning_content", "reasoning", "tool_calls", "tool_call_id", "name", "weight"),
     *("loss_mask", "is_error"),
 }
+MILLISECONDS = 1e11  # a number above it counts them: in seconds it would be the year 5138
 TIMESTAMP = "%Y%m%d_%H%M%S"  # beside ISO 8601 and seconds since 1970
 
 
@@ -34,18 +36,18 @@ class BadRecord(Exception):
 
 @dataclass(frozen=True)
 class Record:
-    timestamp: datetime  # taken as UTC where no time zone is named
+    timestamp: datetime | None  # taken as UTC where no time zone is named; None: the file does not say
     model: str
     messages: tuple[Message, ...]
     tools: tuple[Tool, ...]
     reward: float | None = None
     more: dict[str, JsonValue] = field(default_factory=dict)  # what else stood beside the messages
+    kind: str = "imported"  # of its task
     ignored: Counter[str] = field(default_factory=Counter)  # keys of messages that nobody reads -> how often
 
 
-def read_record(text: str) -> Record:
-    """The trace in a file's text. Raises BadRecord."""
-    data = _parsed(text)
+def read_record(data: Any) -> Record:
+    """The trace in a JSON value. Raises BadRecord."""
     if not isinstance(data, dict):
         raise BadRecord("", "it is no JSON object")
     for key in ("timestamp", "model", "messages", "tools"):
@@ -55,20 +57,22 @@ def read_record(text: str) -> Record:
     if not isinstance(entries, list) or not entries:
         raise BadRecord("messages", "not a list of messages")
     ignored: Counter[str] = Counter()
-    messages = tuple(_message(entry, f"messages[{index}]", ignored) for index, entry in enumerate(entries))
-    _check_order(messages)
+    messages = tuple(read_message(entry, f"messages[{index}]", ignored) for index, entry in enumerate(entries))
+    check_order(messages)
     return Record(
-        timestamp=_timestamp(data["timestamp"]),
+        timestamp=read_time(data["timestamp"]),
         model=_text(data["model"], "model") or _missing("model"),
         messages=messages,
-        tools=_tools(data["tools"]),
+        tools=read_tools(data["tools"]),
         reward=_number(data.get("reward"), "reward", 1.0),
-        more={key: value for key, value in data.items() if key not in KNOWN},
+        more=scrubbed({key: value for key, value in data.items() if key not in KNOWN}),
         ignored=ignored,
     )
 
 
-def _parsed(text: str) -> Any:
+def parsed(text: str) -> Any:
+    """A JSON value that every store takes. Raises BadRecord."""
+
     def refuse(name: str) -> NoReturn:
         raise BadRecord("", f"not valid JSON: {name} is no number there")
 
@@ -84,10 +88,13 @@ def _parsed(text: str) -> Any:
     return data
 
 
-def _timestamp(value: Any) -> datetime:
+def read_time(value: Any) -> datetime:
+    """ISO 8601, 20250529_195610, or seconds (or milliseconds) since 1970. Raises BadRecord."""
     try:
+        if isinstance(value, datetime):
+            return value if value.tzinfo else value.replace(tzinfo=UTC)
         if isinstance(value, (int, float)) and not isinstance(value, bool):
-            return datetime.fromtimestamp(value, UTC)
+            return datetime.fromtimestamp(value / 1000 if value > MILLISECONDS else value, UTC)
         found = _iso(str(value))
     except (ValueError, OverflowError, OSError):
         raise BadRecord("timestamp", f"{value!r} is no time: write it as ISO 8601 or as 20250529_195610") from None
@@ -101,15 +108,17 @@ def _iso(text: str) -> datetime:
         return datetime.fromisoformat(text)
 
 
-def _message(entry: Any, key: str, ignored: Counter[str]) -> Message:
+def read_message(entry: Any, key: str, ignored: Counter[str] | None = None) -> Message:
+    """A chat message; `ignored` counts the keys of it that nobody reads. Raises BadRecord with the key."""
     if not isinstance(entry, dict):
         raise BadRecord(key, "not a JSON object")
     role = entry.get("role")
     if role not in get_args(Role):
         raise BadRecord(f"{key}.role", f"{role!r} is none of {', '.join(get_args(Role))}")
-    ignored.update(
-        name for name, value in entry.items() if name not in MESSAGE_KEYS and value not in (None, "", [], {})
-    )
+    if ignored is not None:
+        ignored.update(
+            name for name, value in entry.items() if name not in MESSAGE_KEYS and value not in (None, "", [], {})
+        )
     calls = entry.get("tool_calls") or []
     if not isinstance(calls, list):
         raise BadRecord(f"{key}.tool_calls", "not a list")
@@ -155,8 +164,8 @@ def _weight(entry: dict[str, Any], key: str) -> float:
     return min((mark for mark in marks if mark is not None), default=1.0)
 
 
-def _check_order(messages: Sequence[Message]) -> None:
-    """Somebody asks, the assistant answers, every result answers a call before it that no other result answered."""
+def check_order(messages: Sequence[Message]) -> None:
+    """Raises BadRecord unless somebody asks, the assistant answers, and every result a call before it."""
     if not any(message.role == "user" for message in messages):
         raise BadRecord("messages", "no user message: nothing says what was asked")
     if not any(message.role == "assistant" for message in messages):
@@ -171,9 +180,9 @@ def _check_order(messages: Sequence[Message]) -> None:
             waiting.remove(message.tool_call_id)
 
 
-def _tools(value: Any) -> tuple[Tool, ...]:
+def read_tools(value: Any) -> tuple[Tool, ...]:
     if isinstance(value, str):
-        value = _parsed(value)
+        value = parsed(value)
     if not isinstance(value, list):
         raise BadRecord("tools", "not a list of tools")
     tools = []

@@ -12,8 +12,6 @@ own beside it, in the same session:
 Anything else starts a session.
 """
 
-import hashlib
-import json
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -21,6 +19,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from tutelage.dialect.identity import canonical, chain, digest, digest_of
 from tutelage.trace import Message, Tool
 
 LONG = 200  # characters of an answer that tell a summary by themselves
@@ -156,43 +155,12 @@ class Lineages:
 
 
 def root(model: str, tools: Sequence[Tool]) -> str:
-    return _digest([model, [tool.definition for tool in tools]])
-
-
-def chain(messages: Sequence[Message], before: str = "") -> list[str]:
-    """For each message, a digest of all up to and including it."""
-    links = []
-    for message in messages:
-        before = _digest([before, _essence(message)])
-        links.append(before)
-    return links
-
-
-def digest(message: Message) -> str:
-    return _digest(_essence(message))
+    return digest_of([model, [tool.definition for tool in tools]])
 
 
 def is_telling(message: Message) -> bool:
     """Whether it is unlikely that another conversation holds the same: ids of calls are drawn at random."""
     return bool(message.tool_calls) or len((message.content or "").strip()) >= TELLING
-
-
-def _essence(message: Message) -> list[Any]:
-    """What a client repeats of a message. It may drop reasoning, trim content and write arguments anew."""
-    calls = [[call.id, call.name, _canonical(call.arguments)] for call in message.tool_calls]
-    return [message.role, (message.content or "").strip(), calls, message.tool_call_id]
-
-
-def _canonical(arguments: str) -> Any:
-    try:
-        return json.loads(arguments or "{}")
-    except (ValueError, RecursionError):
-        return arguments
-
-
-def _digest(data: Any) -> str:
-    text = json.dumps(data, sort_keys=True, ensure_ascii=False)
-    return hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=16).hexdigest()
 
 
 def _is_retry(lineage: Lineage, index: int, messages: Sequence[Message], started: datetime) -> bool:
@@ -204,7 +172,7 @@ def _is_retry(lineage: Lineage, index: int, messages: Sequence[Message], started
 
 def _texts(arguments: str) -> Iterator[str]:
     """The long texts in a call's arguments."""
-    waiting = [_canonical(arguments)]
+    waiting = [canonical(arguments)]
     while waiting:
         value = waiting.pop()
         if isinstance(value, str) and len(value.strip()) >= TELLING:

@@ -1,0 +1,89 @@
+"""Session files of Claude Code: a line an event, each linked to the one before it.
+
+An assistant message stands there in several lines, a content block each. Side chains are the conversations of
+sub-agents. A session file does not hold the tools' schemas, nor the system prompt.
+"""
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from tutelage.collect.formats.common import Entry, Format, make_record, values
+from tutelage.collect.record import BadRecord, Record
+from tutelage.dialect import anthropic
+from tutelage.dialect.exchange import Transcript, Unreadable
+
+SAID = ("user", "assistant")
+
+
+def _matches(first: Any) -> bool:
+    return isinstance(first, dict) and "type" in first and ("sessionId" in first or "leafUuid" in first)
+
+
+def _read(path: Path) -> Iterator[Entry]:
+    lines: list[dict[str, Any]] = []
+    for where, parse in values(path):
+        try:
+            line = parse()
+        except BadRecord:
+            yield Entry(where, parse)
+            continue
+        if isinstance(line, dict) and line.get("type") in SAID and isinstance(line.get("message"), dict):
+            lines.append(line)
+    parents = {line.get("parentUuid") for line in lines}
+    by_id = {line.get("uuid"): line for line in lines}
+    for line in lines:
+        if line.get("uuid") not in parents:  # the end of a conversation
+            yield Entry(f"conversation up to {line.get('uuid')}", partial(_record, line, by_id))
+
+
+def _record(last: dict[str, Any], by_id: dict[Any, dict[str, Any]]) -> Record:
+    lines: list[dict[str, Any]] = []
+    line: dict[str, Any] | None = last
+    while line is not None:
+        if len(lines) > len(by_id):
+            raise BadRecord("parentUuid", "the lines are linked in a circle")
+        lines.append(line)
+        line = by_id.get(line.get("parentUuid"))
+    lines.reverse()
+    transcript = Transcript()
+    for role, content in _messages(lines):
+        anthropic.read_message(role, content, transcript)
+    while transcript.messages and transcript.messages[-1].role != "assistant":
+        transcript.messages.pop()  # what was still to be answered
+    models = [line["message"].get("model") for line in lines if line.get("type") == "assistant"]
+    return make_record(
+        transcript,
+        model=next((model for model in models if model), None),
+        timestamp=lines[0].get("timestamp"),
+        kind="sub-agent" if last.get("isSidechain") else "imported",
+        more={"session": str(last.get("sessionId"))},
+    )
+
+
+def _messages(lines: list[dict[str, Any]]) -> Iterator[tuple[str, Any]]:
+    """Roles and contents; the lines that hold one message's blocks are put together again."""
+    blocks: list[Any] = []
+    current: Any = None
+    for line in lines:
+        message = line["message"]
+        role, content = message.get("role"), message.get("content")
+        if role not in SAID:
+            raise Unreadable(f"{role!r} is no role")
+        content = [{"type": "text", "text": content}] if isinstance(content, str) else content
+        if not isinstance(content, list):
+            raise BadRecord("message.content", "neither text nor a list")
+        key = message.get("id") if role == "assistant" else None
+        # Results of calls made at once come in a line each: they answer one message.
+        if blocks and ((key is not None and key == current) or (role == "user" and current == "user")):
+            blocks += content
+            continue
+        if blocks:
+            yield ("user" if current == "user" else "assistant"), blocks
+        blocks, current = list(content), "user" if role == "user" else key
+    if blocks:
+        yield ("user" if current == "user" else "assistant"), blocks
+
+
+FORMAT = Format("claude-code", "session files of Claude Code", _matches, _read)

@@ -1,0 +1,142 @@
+"""What the formats share: values of a file, records made of messages, calls joined to conversations."""
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pydantic import JsonValue
+
+from tutelage.collect.record import BadRecord, Record, check_order, parsed, read_time
+from tutelage.dialect.exchange import Transcript
+from tutelage.dialect.identity import chain
+from tutelage.trace import Message, Tool
+
+UNKNOWN = "unknown"  # the model, where a file does not say
+NANOSECONDS = 1e9
+
+
+class Entry(NamedTuple):
+    """A record in a file, still to be read."""
+
+    where: str  # "line 3"; "" where the file is the record
+    read: Callable[[], Record]  # raises BadRecord or Unreadable
+
+
+class Format(NamedTuple):
+    name: str  # as --format names it
+    what: str
+    matches: Callable[[Any], bool]  # by the first JSON value of a file
+    read: Callable[[Path], Iterator[Entry]]
+
+
+def values(path: Path) -> Iterator[tuple[str, Callable[[], Any]]]:
+    """Where each JSON value of a file stands, and a function that parses it: a line each, or the items of a list."""
+    text = path.read_text(encoding="utf-8-sig")
+    if path.suffix != ".jsonl" and (whole := _whole(text)) is not None:
+        items = whole if isinstance(whole, list) else [whole]
+        for index, item in enumerate(items):
+            yield (f"record {index + 1}" if isinstance(whole, list) else ""), partial(_same, item)
+        return
+    for number, line in enumerate(text.split("\n"), 1):  # splitlines() would cut at U+2028 inside a string
+        if line.strip():
+            yield f"line {number}", partial(parsed, line)
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+def _whole(text: str) -> Any:
+    """The file as one JSON value; None where it is a value a line, or broken."""
+    try:
+        return parsed(text)
+    except BadRecord:
+        if text.lstrip().startswith("[") or "\n" not in text.strip():
+            raise
+        return None
+
+
+def make_record(
+    transcript: Transcript | Sequence[Message],
+    *,
+    tools: tuple[Tool, ...] = (),
+    model: Any = None,
+    timestamp: Any = None,
+    reward: float | None = None,
+    kind: str = "imported",
+    more: dict[str, JsonValue] | None = None,
+) -> Record:
+    """A record whose messages are in order. Raises BadRecord."""
+    if isinstance(transcript, Transcript):
+        if transcript.not_kept:
+            kinds = ", ".join(sorted(transcript.not_kept))
+            raise BadRecord("messages", f"they hold what is no text and cannot be taught: {kinds}")
+        transcript = transcript.messages
+    check_order(transcript)
+    return Record(
+        timestamp=None if timestamp is None else read_time(timestamp),
+        model=str(model or UNKNOWN),
+        messages=tuple(transcript),
+        tools=tools,
+        reward=reward,
+        kind=kind,
+        more=more or {},
+    )
+
+
+def nanoseconds(value: Any) -> datetime | None:
+    """A time as OpenTelemetry writes it."""
+    try:
+        return datetime.fromtimestamp(int(value) / NANOSECONDS, UTC)
+    except (TypeError, ValueError, OverflowError, OSError):
+        return None
+
+
+def objects(value: Any, key: str) -> list[dict[str, Any]]:
+    if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
+        raise BadRecord(key, "not a list of objects")
+    return value
+
+
+def joined(calls: Sequence[tuple[str, Record]]) -> Iterator[Entry]:
+    """The conversations of recorded model calls, each of which repeats the calls before it.
+
+    Of a call whose messages begin another one's, only the longer is given. An earlier answer in it that the file holds
+    as a call is taught with the reasoning that it had there; one that nobody recorded is context only.
+    """
+    chains = [chain(record.messages) for _, record in calls]
+    answers = {links[-1]: record for links, (_, record) in zip(chains, calls, strict=True)}
+    repeated = {link for links in chains for link in links[:-1]}
+    for links, (where, record) in zip(chains, calls, strict=True):
+        if links[-1] in repeated or answers[links[-1]] is not record:
+            continue
+        messages = []
+        for link, message in zip(links, record.messages, strict=True):
+            if message.role == "assistant":
+                call = answers.get(link)
+                message = call.messages[-1] if call else message.model_copy(update={"weight": 0.0})
+            messages.append(message)
+        first = next((answers[link] for link in links if link in answers), record)
+        whole = replace(record, messages=tuple(messages), timestamp=first.timestamp)
+        yield Entry(where, partial(_same, whole))
+
+
+def read_or_fail(entries: Iterator[Entry]) -> tuple[list[tuple[str, Record]], list[Entry]]:
+    """The records that can be read, and the entries that cannot."""
+    from tutelage.dialect import Unreadable
+
+    good, bad = [], []
+    for entry in entries:
+        try:
+            good.append((entry.where, entry.read()))
+        except (BadRecord, Unreadable):
+            bad.append(entry)
+    return good, bad
+
+
+def as_text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,118 @@
+"""Whatever agents and endpoints send: no crash, each answer is taught once, and no key is stored."""
+
+import json
+import sqlite3
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tutelage.dialect import Unreadable
+from tutelage.record.recorder import Recorder
+from tutelage.record.spool import Spool, keys_of, read
+from tutelage.store import TraceStore
+from tutelage.trace import Trace, now
+
+KEY = "sk-Zq3vKey-0123456789"
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
+
+
+@contextmanager
+def places() -> Iterator[tuple[Spool, Path]]:
+    with tempfile.TemporaryDirectory() as folder:
+        yield Spool(Path(folder) / "recordings"), Path(folder) / "traces.db"
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.data())
+def test_each_answer_is_taught_once_whatever_becomes_of_the_histories(data: st.DataObject) -> None:
+    """Agents go on with, repeat, cut, edit and mix histories, and the recorder is killed in between."""
+    histories: list[list[dict[str, Any]]] = [[]]
+    clock = now()
+    with places() as (spool, database), TraceStore(f"sqlite:///{database}") as store:
+        recorder = Recorder(store, "record")
+        for number in range(data.draw(st.integers(1, 8))):
+            history = list(data.draw(st.sampled_from(histories)))
+            change = data.draw(st.sampled_from(["none", "again", "cut", "edit", "system", "mix"]))
+            if change == "cut":
+                history = history[data.draw(st.integers(0, len(history))) :]
+            elif change == "edit" and history:
+                index = data.draw(st.integers(0, len(history) - 1))
+                history[index] = {**history[index], "content": data.draw(TEXTS)}
+            elif change == "system":
+                history = [{"role": "system", "content": data.draw(TEXTS)}, *history]
+            elif change == "mix":
+                history += data.draw(st.sampled_from(histories))
+            if change != "again" or not history:
+                pending = (history[-1].get("tool_calls") if history else None) or []
+                results = [{"role": "tool", "tool_call_id": call["id"], "content": "r"} for call in pending]
+                history += results or [{"role": "user", "content": data.draw(TEXTS)}]
+            answer: dict[str, Any] = {"role": "assistant", "content": f"answer {number}"}
+            if data.draw(st.booleans()):
+                function = {"name": "look", "arguments": json.dumps({"what": data.draw(TEXTS)})}
+                answer["tool_calls"] = [{"id": f"c{number}", "type": "function", "function": function}]
+            clock += timedelta(seconds=data.draw(st.integers(0, 2)))
+            response = {"choices": [{"message": answer, "finish_reason": "stop"}]}
+            spool.write("chat", clock, 0.5, json.dumps({"model": "m", "messages": history}).encode(), response, [])
+            histories.append([*history, answer])
+            (waiting,) = spool.waiting()
+            recorder.record(waiting.id, read(waiting))
+            if data.draw(st.integers(0, 3)) == 0:
+                recorder = Recorder(store, "record")  # killed before the exchange left the spool
+                recorder.record(waiting.id, read(waiting))
+            spool.remove(waiting)
+        recorder.finish()
+        traces = list(store.traces())
+    taught = Counter(m.content for t in traces for m in t.messages if m.role == "assistant" and m.weight > 0)
+    assert taught == Counter(f"answer {number}" for number in range(len(histories) - 1))
+    for trace in traces:
+        assert Trace.model_validate_json(trace.model_dump_json()) == trace
+        for step in trace.steps:
+            assert trace.messages[step.seen].role == "assistant"
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | TEXTS | st.just(KEY) | st.just(f"Bearer {KEY}") | st.just("\ud800"),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["role", "content", "type", "text", "name", "input", "id", "output"]), inner)
+    ),
+    max_leaves=8,
+)
+BODIES = st.fixed_dictionaries(
+    {},
+    optional={
+        name: VALUES | st.just([{"role": "user", "content": f"It is {KEY}."}])
+        for name in ("model", "messages", "tools", "input", "system", "choices", "content", "output", "usage", "n")
+    },
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.sampled_from(["chat", "responses", "anthropic"]), BODIES, BODIES)
+def test_no_body_crashes_the_recorder_and_no_key_is_stored(
+    dialect: str, request: dict[str, Any], response: dict[str, Any]
+) -> None:
+    response = {"choices": [{"message": {"role": "assistant", "content": f"{KEY}!"}}], "content": f"{KEY}?", **response}
+    with places() as (spool, database):
+        keys = keys_of({"authorization": f"Bearer {KEY}"})
+        spool.write(dialect, now(), 0.1, json.dumps(request).encode(), response, keys)
+        with TraceStore(f"sqlite:///{database}") as store:
+            recorder = Recorder(store, "record")
+            for waiting in spool.waiting():
+                assert KEY.encode() not in waiting.path.read_bytes()
+                try:
+                    recorder.record(waiting.id, read(waiting))
+                except (Unreadable, ValueError):
+                    continue
+            recorder.finish()
+            for trace in store.traces():
+                assert Trace.model_validate_json(trace.model_dump_json()) == trace
+        with sqlite3.connect(database) as connection:
+            assert KEY not in "".join(connection.iterdump())
