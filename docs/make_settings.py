@@ -6,7 +6,7 @@ from typing import Any, get_args
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-from tutelage.project import Service, Settings
+from tutelage.project import Service, Settings, ToolRules
 from tutelage.train.config import TrainConfig
 
 FILE = Path(__file__).parent / "settings.md"
@@ -22,7 +22,12 @@ made by `python docs/make_settings.py`.
 
 def render() -> str:
     """The page's text."""
-    sections = [INTRODUCTION, *_section("", Settings), *_section("services.NAME", Service)]
+    sections = [
+        INTRODUCTION,
+        *_section("", Settings),
+        *_section("services.NAME", Service),
+        *_section("servers.NAME", ToolRules),
+    ]
     return "\n".join([*sections, *_section("train", TrainConfig)]).rstrip() + "\n"
 
 
@@ -32,7 +37,7 @@ def _section(name: str, model: type[BaseModel], defaults: BaseModel | None = Non
     lines = [head, "", *([document, ""] if document else []), "| key | default | meaning |", "| --- | --- | --- |"]
     inner = []
     for key, field in model.model_fields.items():
-        if model is Settings and key in ("services", "train"):
+        if model is Settings and key in ("services", "servers", "train"):
             continue  # sections of their own, at the end
         default = getattr(defaults, key) if defaults else field.default
         nested = _model(field.annotation)

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from tutelage.project import SECRET_CHARACTERS
+from tutelage.redact import SHORTEST
 from tutelage.secrets.forms import form_matches
 from tutelage.secrets.labels import field, labelled
 
@@ -20,13 +20,13 @@ class SecretFinder:
     """Finds secrets. `known`: values that are secret, by what they are called."""
 
     def __init__(self, known: Mapping[str, str] | None = None) -> None:
-        self._known = {name: value for name, value in (known or {}).items() if len(value) >= SECRET_CHARACTERS}
+        self._known = {name: value for name, value in (known or {}).items() if len(value) >= SHORTEST}
 
     def find(self, text: str) -> list[Secret]:
         """Each secret once, in the order of its kind. Where one stands in another, the longer one."""
         found: dict[str, str] = {}
         for kind, value in self._everything(text, DEPTH):
-            if len(value) >= SECRET_CHARACTERS:
+            if len(value) >= SHORTEST:
                 found.setdefault(value, kind)
         return [
             Secret(kind, value)
