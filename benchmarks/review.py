@@ -5,7 +5,8 @@
 Makes a store of synthetic traces (median 8 steps and 20 kB), serves it as `tutelage review` does, asks for each kind
 of page many times with differing filters, words and traces, and prints the median of each kind and the 95th
 percentile of all, in milliseconds, as lines `figure: value`; the same of the process's CPU time (`…_cpu_ms`), which
-other programs on the machine do not lengthen; then what it takes there to record a step and to finish a trace. A store that is kept with --store is made once; its making can be stopped and goes on where it was.
+other programs on the machine do not lengthen; then what it takes there to record a step and to finish a trace. A store
+that is kept with --store is made once; its making can be stopped and goes on where it was.
 """
 
 import argparse

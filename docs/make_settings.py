@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from tutelage.curate.config import STEPS
-from tutelage.project import Service, Settings
+from tutelage.project import Service, Settings, ToolRules
 from tutelage.train.config import TrainConfig
 
 FILE = Path(__file__).parent / "settings.md"
@@ -25,7 +25,12 @@ made by `python docs/make_settings.py`.
 
 def render() -> str:
     """The page's text."""
-    sections = [INTRODUCTION, *_section("", Settings), *_section("services.NAME", Service)]
+    sections = [
+        INTRODUCTION,
+        *_section("", Settings),
+        *_section("services.NAME", Service),
+        *_section("servers.NAME", ToolRules),
+    ]
     for name, step in STEPS.items():
         sections += [f'## `[[curate]]` `step = "{name}"`', *_section("curate", step)[1:]]
     return "\n".join([*sections, *_section("train", TrainConfig)]).rstrip() + "\n"
@@ -37,7 +42,7 @@ def _section(name: str, model: type[BaseModel], defaults: BaseModel | None = Non
     lines = [head, "", *([document, ""] if document else []), "| key | default | meaning |", "| --- | --- | --- |"]
     inner = []
     for key, field in model.model_fields.items():
-        if (model is Settings and key in ("services", "curate", "train")) or key == "step":
+        if (model is Settings and key in ("services", "servers", "curate", "train")) or key == "step":
             continue  # sections of their own, at the end; in a section's head
         default = getattr(defaults, key) if defaults else field.default
         nested = _model(field.annotation)

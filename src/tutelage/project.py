@@ -19,12 +19,11 @@ from typing import Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from tutelage.errors import TutelageError
+from tutelage.redact import note_named_secrets, note_secret
 from tutelage.trace import Task
 from tutelage.world import load_function
 
 SETTINGS_FILE = "tutelage.toml"
-SECRET_CHARACTERS = 6  # shorter values of the environment's are words that stand everywhere
-_secrets: set[str] = set()  # what `expand` took from the environment
 Model = TypeVar("Model", bound=BaseModel)
 
 
@@ -85,7 +84,25 @@ class RolloutLimits(Section):
     request_seconds: float = Field(120, gt=0, description="one model call")
     tool_result_characters: int = Field(20_000, gt=0, description="longer results are cut with a visible notice")
     repeated_failures: int = Field(3, gt=1, description="the same failing call this often ends the rollout")
+    max_tools: int = Field(50, gt=0, description="more tools than this are refused; more than 25 are warned of")
     send_reasoning: bool = Field(True, description="reasoning goes back to the model within its turn")
+
+
+class ToolRules(Section):
+    """Which tools of the MCP server NAME are offered and may be called.
+
+    A pattern is a tool's name with `*` and `?`, or `@read-only` or `@destructive`: what the server says of its tool.
+    What must not be called is not offered. `tutelage tools` shows the outcome.
+    """
+
+    include: tuple[str, ...] = Field(("*",), description="tools to offer")
+    exclude: tuple[str, ...] = Field((), description="of those, tools to leave out")
+    allow: tuple[str, ...] = Field(("*",), description="tools that may be called")
+    student: tuple[str, ...] | None = Field(
+        None, description="tools that the student may call in `evaluate`, trained or not; none: those of `allow`"
+    )
+    ask: tuple[str, ...] = Field((), description="tools that only a person may allow, call by call: for `chat` alone")
+    deny: tuple[str, ...] = Field((), description="tools that nobody may call, whatever the others say")
 
 
 class Collect(Section):
@@ -123,6 +140,7 @@ class Settings(Section):
     system_prompt_file: Path | None = Field(None, description="a file that holds it instead")
     tasks: Tasks = Tasks()
     services: dict[str, Service] = {}
+    servers: dict[str, ToolRules] = {}
     teacher: Teacher | None = None
     student: Student = Student()
     rollout: RolloutLimits = RolloutLimits()
@@ -241,6 +259,7 @@ class Project:
             server = validate(McpServer, expand(entry, values, where), where)
             if bool(server.command) == bool(server.url):
                 raise TutelageError(f'{where} needs either "command" or "url".')
+            note_named_secrets({**server.env, **server.headers}, server.url)
             servers[name] = server.model_copy(update={"cwd": str(self.path(server.cwd))}) if server.cwd else server
         return servers
 
@@ -302,25 +321,13 @@ def expand(value: Any, values: Mapping[str, str], where: str) -> Any:
         if name == "python":
             return sys.executable
         if name not in values and name in os.environ:
-            _note_secret(os.environ[name])
+            note_secret(os.environ[name])
         found = values.get(name, os.environ.get(name, match[2]))
         if found is None:
             raise TutelageError(f"{where}: ${{{name}}} is not set. Set the environment variable or name a service.")
         return found
 
     return re.sub(r"\$\{([\w.\-]+?)(?::-([^}]*))?\}", replace, value)
-
-
-def redact(text: str) -> str:
-    """`text` without what `expand` took from the environment: a server may repeat the token that it was given."""
-    for secret in sorted(_secrets, key=len, reverse=True):
-        text = text.replace(secret, "…")
-    return text
-
-
-def _note_secret(value: str) -> None:
-    if len(value) >= SECRET_CHARACTERS and not Path(value).exists():  # a folder's name is none
-        _secrets.add(value)
 
 
 def _reason(error: OSError | UnicodeDecodeError) -> str:

@@ -67,6 +67,18 @@ class ToolCall(Plain):
         return {"id": self.id, "type": "function", "function": {"name": self.name, "arguments": self.arguments}}
 
 
+class Part(Plain):
+    """A part of a tool result that the message's text only names, or shows cut; its bytes are a blob of the store's."""
+
+    sha256: str
+    mime_type: str
+    bytes: int
+    name: str = ""  # a resource's URI, or what the part is
+
+
+WHOLE_TEXT = "whole text"  # the name of the part that holds a result's text before it was cut
+
+
 class Message(Plain):
     """One chat message in OpenAI's format, with `reasoning_content` beside `content`."""
 
@@ -77,6 +89,7 @@ class Message(Plain):
     tool_call_id: str | None = None
     weight: float = 1.0  # 0 marks context only: kept in the history, not taught
     is_error: bool = False  # of a tool result: the tool, the call or the server failed
+    parts: tuple[Part, ...] = ()  # of a tool result: what its text does not hold; no endpoint is sent it
 
     def to_openai(self, *, reasoning: bool = True) -> dict[str, Any]:
         """The message as an endpoint takes it. An assistant's missing content is "", which every template renders."""
@@ -118,6 +131,7 @@ class Tool(Plain):
     name: str
     definition: str  # JSON text of {"type": "function", "function": {"name", "description", "parameters"}}
     server: str = ""  # the MCP server that offers it
+    original: str = ""  # its name there, where that is one that APIs refuse or that two servers use
 
     def to_openai(self) -> dict[str, Any]:
         return dict(json.loads(self.definition))

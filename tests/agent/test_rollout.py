@@ -1,6 +1,6 @@
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from endpoint_double import Answer, EndpointDouble, endpoint_double, fails, says
 
 from tutelage.agent.rollout import REFUSED, RolloutEnd, run_rollout
 from tutelage.agent.servers import connect_servers
+from tutelage.endpoint import client
 from tutelage.endpoint.client import ChatEndpoint, EndpointUnreachable
 from tutelage.project import McpServer, RolloutLimits
 from tutelage.trace import Message, Step, StopReason, Task, ToolCall
@@ -25,8 +26,11 @@ class Memory:
     messages: list[Message] = field(default_factory=list)
     steps: list[Step] = field(default_factory=list)
 
-    def message(self, message: Message) -> None:
+    blobs: list[bytes] = field(default_factory=list)
+
+    def message(self, message: Message, blobs: Sequence[bytes] = ()) -> None:
         self.messages.append(message)
+        self.blobs += blobs
 
     def step(self, step: Step, message: Message) -> None:
         assert step.seen == len(self.messages)
@@ -98,6 +102,9 @@ def test_the_next_user_turn_follows_the_answer(tmp_path: Path) -> None:
     [
         (("echo", '{"text": '), "not valid JSON"),
         (("echo", "[1]"), "not a JSON object"),
+        (("echo", '{"text": NaN}'), "NaN is no JSON"),
+        (("echo", '{"text": "\\ud800"}'), "a surrogate stands alone"),
+        (("echo", "[" * 100_000), "nested too deeply"),
         (("ecko", "{}"), 'no tool "ecko". The tools are: die, echo'),
         (("fail", '{"text": "no stock"}'), "no stock"),
         (("hang", "{}"), "did not answer within 1 s"),
@@ -112,9 +119,15 @@ def test_a_call_that_goes_wrong_is_a_result_the_model_can_react_to(
     assert words in double.requests[1]["messages"][3]["content"]
 
 
-def test_long_results_are_cut_with_a_notice(tmp_path: Path) -> None:
-    end, _ = roll(says(None, echo("x" * 50)), says("done"), folder=tmp_path, tool_result_characters=10)
+def test_long_results_are_cut_with_a_notice_and_kept_whole(tmp_path: Path) -> None:
+    memory = Memory()
+    end, double = roll(
+        says(None, echo("x" * 50)), says("done"), folder=tmp_path, recording=memory, tool_result_characters=10
+    )
     assert end.messages[3].content == "x" * 10 + "\n… [cut: 10 of 50 characters shown]"
+    assert [part.mime_type for part in end.messages[3].parts] == ["text/plain"]
+    assert memory.blobs == [b"x" * 50]
+    assert set(double.requests[1]["messages"][3]) == {"role", "content", "tool_call_id"}
 
 
 def test_a_call_that_the_user_refuses_does_not_run(tmp_path: Path) -> None:
@@ -147,8 +160,14 @@ BAD = says(None, ("ecko", "{}"))
     ],
 )
 def test_every_end_has_its_stop_reason(
-    answers: list[Answer], limits: dict[str, Any], reason: StopReason, steps: int, tmp_path: Path
+    answers: list[Answer],
+    limits: dict[str, Any],
+    reason: StopReason,
+    steps: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(client, "LONGEST_WAIT", 0.01)
     end, _ = roll(*answers, folder=tmp_path, **limits)
     assert (end.stop_reason, end.steps) == (reason, steps)
 

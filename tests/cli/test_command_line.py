@@ -54,6 +54,7 @@ COMMANDS = (
         "review",
         "serve",
         "endpoint",
+        "tools",
     ),
     *("push dataset", "push model"),
 )

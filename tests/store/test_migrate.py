@@ -14,6 +14,8 @@ from tutelage.errors import TutelageError
 from tutelage.store import Selection, Sort, TraceStore, schema
 from tutelage.store.migrate import FOLDER, VERSIONS
 
+LATER = ("blob_uses", "blobs", "reruns", "stale_steps", "summaries", "trace_text", "tags", "alembic_version")
+
 
 def test_each_migration_follows_the_one_numbered_before_it() -> None:
     scripts = ScriptDirectory(str(FOLDER))
@@ -37,7 +39,7 @@ def test_a_store_from_before_migrations_is_brought_up_to_date(url: str) -> None:
             record_trace(store, task)
         record_trace(store, "cut", finish=False)
         before = store.summaries()
-    execute(url, *(f"DROP TABLE {table}" for table in ("summaries", "trace_text", "tags", "alembic_version")))
+    execute(url, *(f"DROP TABLE {table}" for table in LATER))
     with TraceStore(url) as store:
         assert store.summaries() == before
         found = store.listing.page(Selection(text="12 EUR"), Sort.OLDEST, limit=9)

@@ -1,5 +1,6 @@
 """The trace store."""
 
+import hashlib
 import subprocess
 import sys
 import textwrap
@@ -9,7 +10,7 @@ import pytest
 
 from tutelage.errors import TutelageError
 from tutelage.store import AlreadyRecorded, Recording, TraceStore
-from tutelage.trace import Message, Step, StopReason, Task, Tool, ToolCall, Verdict, now
+from tutelage.trace import Message, Part, Step, StopReason, Task, Tool, ToolCall, Verdict, now
 from tutelage.world import Reward
 
 TASK = Task(id="t1", turns=("What does the Ada lamp cost?",), kind="price")
@@ -84,6 +85,17 @@ def test_each_step_of_a_killed_process_is_on_disk(url: str) -> None:
         (summary,) = store.summaries()
         assert not summary.finished
         assert len(store.load(summary.id).messages) == 4
+
+
+def test_what_a_result_names_is_kept_once_and_found_by_its_digest(store: TraceStore) -> None:
+    picture = bytes(range(256))
+    part = Part(sha256=hashlib.sha256(picture).hexdigest(), mime_type="image/png", bytes=256)
+    for attempt in range(2):
+        recording = store.begin(run="r", task=TASK, attempt=attempt, model="m", tools=[TOOL])
+        recording.message(Message(role="tool", content="[image]", tool_call_id="c", parts=(part, part)), [picture] * 2)
+    assert store.load(recording.id).messages[0].parts == (part, part)
+    assert store.blob(part.sha256) == picture
+    assert store.blob("0" * 64) is None
 
 
 def test_what_does_not_exist_is_named(store: TraceStore, tmp_path: Path) -> None:

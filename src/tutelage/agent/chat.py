@@ -10,13 +10,15 @@ from typing import Any, TypeVar
 
 from pydantic import JsonValue
 
+from tutelage.agent.offer import Audience, Offer
 from tutelage.agent.rollout import OnMessage, Rollout, RolloutEnd
 from tutelage.agent.servers import connect_servers
 from tutelage.agent.student import StudentView
 from tutelage.endpoint.client import ChatEndpoint, EndpointError
 from tutelage.endpoint.services import start_services
 from tutelage.errors import TutelageError
-from tutelage.project import Project, redact
+from tutelage.project import Project
+from tutelage.redact import redact
 from tutelage.store import TraceStore
 from tutelage.trace import StopReason, Task, ToolCall
 from tutelage.world import open_world, worlds_folder
@@ -45,7 +47,8 @@ def run_chat(
 ) -> RolloutEnd | None:
     """Talk to the model at `endpoint` (made once the services' ports are known) with the project's tools.
 
-    `on_message` gets each message as it is recorded; `confirm` is asked before each call (None: all are allowed).
+    `on_message` gets each message as it is recorded; `confirm` is asked before each call (None: all are allowed, and
+    tools that only a person may allow are not offered).
     `view` shows the conversation to a student as its dataset did. Where the project prepares worlds, the chat gets
     that of the task `task_id`, or of the first held-out task. The trace goes to the store under the run "chat",
     finished however the chat ended, so that it can be judged. None where the user left without a word.
@@ -66,7 +69,8 @@ def run_chat(
         async def talk() -> RolloutEnd:
             limits = view.limits if view else project.settings.rollout
             limits = limits.model_copy(update={"max_seconds": PATIENCE_SECONDS, "max_steps": 10_000})
-            servers = connect_servers(project.mcp_servers(values), world, tool_seconds=limits.tool_seconds)
+            offer = Offer.of(project, Audience.PERSON if confirm else Audience.STUDENT if view else Audience.TEACHER)
+            servers = connect_servers(project.mcp_servers(values), world, offer=offer, tool_seconds=limits.tool_seconds)
             async with endpoint(values) as asked, servers as connected:
                 about: dict[str, JsonValue] = {WORLD_OF: world_task.id} if world_task is not task else {}
                 recording = store.begin(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tutelage.agent.offer import Audience, Offer
 from tutelage.agent.rollout import run_rollout
 from tutelage.agent.servers import connect_servers, first_cause
 from tutelage.agent.student import StudentView
@@ -121,6 +122,7 @@ class _Pool:
         )
         self.metadata, self.show = dict(metadata or {}), view.show if view else None
         self.limits = view.limits if view else project.settings.rollout
+        self.offer = Offer.of(project, Audience.STUDENT if view else Audience.TEACHER)
         self.prepare, self.verifier = project.prepare, project.verifier
         self.finished: list[Finished] = []
         self._failures = 0
@@ -146,7 +148,8 @@ class _Pool:
 
     async def _in_world(self, job: Job, world: World) -> Finished | None:
         limits = self.limits
-        async with connect_servers(self.servers, world, tool_seconds=limits.tool_seconds) as servers:
+        connecting = connect_servers(self.servers, world, offer=self.offer, tool_seconds=limits.tool_seconds)
+        async with connecting as servers:
             recording = self.store.begin(
                 run=self.run,
                 task=job.task,

@@ -4,8 +4,9 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from tutelage.agent.results import ToolResult
 from tutelage.agent.rollout import read_arguments
-from tutelage.agent.servers import Servers, ToolResult
+from tutelage.agent.servers import Servers
 from tutelage.agent.truncate import truncate
 from tutelage.errors import TutelageError
 from tutelage.trace import Message, ToolCall

@@ -13,6 +13,7 @@ from pydantic import JsonValue
 
 from tutelage.agent.chat import RUN as CHAT
 from tutelage.agent.chat import WORLD_OF, find_task
+from tutelage.agent.offer import Audience, Offer
 from tutelage.agent.pool import judge
 from tutelage.agent.replay import Decide, Replay
 from tutelage.agent.rollout import OnMessage, Rollout
@@ -20,7 +21,8 @@ from tutelage.agent.servers import ServerDied, Servers, connect_servers
 from tutelage.endpoint.services import start_services
 from tutelage.endpoint.teacher import Connect
 from tutelage.errors import TutelageError
-from tutelage.project import Project, redact
+from tutelage.project import Project
+from tutelage.redact import redact
 from tutelage.store import RerunRecording, TraceStore
 from tutelage.trace import RERUN, Message, StopReason, Tool, ToolCall, Trace, imported_from
 from tutelage.world import Reward, World, open_world, worlds_folder
@@ -107,7 +109,12 @@ async def rerun(
         say("connecting to the MCP servers")
         async with (
             endpoint(values) as asked,
-            connect_servers(project.mcp_servers(values), world, tool_seconds=limits.tool_seconds) as servers,
+            connect_servers(
+                project.mcp_servers(values),
+                world,
+                offer=Offer.of(project, Audience.PERSON),
+                tool_seconds=limits.tool_seconds,
+            ) as servers,
         ):
             _offer_the_same(servers, plan.trace.tools)
             say("replaying what is kept")

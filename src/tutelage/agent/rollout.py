@@ -10,7 +10,8 @@ from typing import Any, Protocol
 
 from pydantic import JsonValue
 
-from tutelage.agent.servers import ServerDied, Servers, ToolResult
+from tutelage.agent.results import ToolResult, attach
+from tutelage.agent.servers import ServerDied, Servers
 from tutelage.agent.truncate import truncate
 from tutelage.endpoint.client import (
     ChatEndpoint,
@@ -19,8 +20,9 @@ from tutelage.endpoint.client import (
     EndpointUnreachable,
     InvalidOutput,
 )
-from tutelage.project import RolloutLimits, redact
-from tutelage.trace import Message, Step, StopReason, Task, Tool, ToolCall, now
+from tutelage.project import RolloutLimits
+from tutelage.redact import redact
+from tutelage.trace import WHOLE_TEXT, Message, Step, StopReason, Task, Tool, ToolCall, now
 
 REPEATED_SUCCESSES = 3  # the same call with the same result this often in a row: the model goes round in circles
 BROKEN = (StopReason.ENDPOINT_ERROR, StopReason.SERVER_ERROR)  # ends that say nothing of the model
@@ -34,7 +36,7 @@ Show = Callable[[Sequence[Message], Sequence[Tool]], Sequence[Message]]  # a his
 class Recorder(Protocol):
     """Where a rollout is recorded; store.Recording is one. Each call is on disk when it returns."""
 
-    def message(self, message: Message) -> None: ...
+    def message(self, message: Message, blobs: Sequence[bytes] = ()) -> None: ...
 
     def step(self, step: Step, message: Message) -> None: ...
 
@@ -47,11 +49,16 @@ class RolloutEnd:
     completion_tokens: int
     detail: str = ""  # of an error: what the endpoint or the server said
     results_cut: int = 0  # tool results that the last requests no longer showed in full
+    tools_changed: bool = False  # a server said that it has other tools than at the start, which the model still saw
 
     @property
     def notes(self) -> dict[str, JsonValue]:
         """What a trace's metadata keep of it."""
-        notes: dict[str, JsonValue] = {"detail": self.detail, "results_cut": self.results_cut}
+        notes: dict[str, JsonValue] = {
+            "detail": self.detail,
+            "results_cut": self.results_cut,
+            "tools_changed": self.tools_changed,
+        }
         return {key: value for key, value in notes.items() if value}
 
     @property
@@ -138,7 +145,13 @@ class Rollout:
         except ServerDied as error:
             stop = _Stop(StopReason.SERVER_ERROR, str(error))
         return RolloutEnd(
-            self.messages, stop.reason, self.steps, self.completion_tokens, redact(stop.detail), self.results_cut
+            self.messages,
+            stop.reason,
+            self.steps,
+            self.completion_tokens,
+            redact(stop.detail),
+            self.results_cut,
+            self.servers.tools_changed,
         )
 
     async def _answer_turn(self) -> None:
@@ -151,8 +164,7 @@ class Rollout:
                 return
             for call in message.tool_calls:
                 result = await self._run_call(call)
-                text = truncate(result.text, self.limits.tool_result_characters)
-                self._record(Message(role="tool", content=text, tool_call_id=call.id, is_error=result.is_error))
+                self._record_result(call, result)
                 self._count(call, result)
 
     async def _step(self) -> Message:
@@ -221,8 +233,18 @@ class Rollout:
         if repeated:
             raise _Stop(StopReason.REPEATED_CALL)
 
-    def _record(self, message: Message) -> None:
-        self.recording.message(message)
+    def _record_result(self, call: ToolCall, result: ToolResult) -> None:
+        """The result as the model is to see it; what of it the text does not show is recorded beside it."""
+        text = truncate(result.text, self.limits.tool_result_characters)
+        attachments = result.attachments
+        if text != result.text:
+            attachments = (attach(result.text.encode(), "text/plain", WHOLE_TEXT), *attachments)
+        parts = tuple(attachment.part for attachment in attachments)
+        message = Message(role="tool", content=text, tool_call_id=call.id, is_error=result.is_error, parts=parts)
+        self._record(message, [attachment.data for attachment in attachments])
+
+    def _record(self, message: Message, blobs: Sequence[bytes] = ()) -> None:
+        self.recording.message(message, blobs)
         self._append(message)
 
     def _append(self, message: Message) -> None:
@@ -247,14 +269,23 @@ def with_hint(messages: Sequence[Message], hint: str) -> Sequence[Message]:
 
 
 def read_arguments(call: ToolCall) -> dict[str, Any] | ToolResult:
-    """A call's arguments, or what the model is told of them if they cannot be read."""
+    """A call's arguments, or what the model is told of them if no server could be sent them."""
     try:
-        arguments = json.loads(call.arguments or "{}")
-    except json.JSONDecodeError as error:
+        arguments = json.loads(call.arguments or "{}", parse_constant=_refuse)
+        json.dumps(arguments, ensure_ascii=False).encode()
+    except RecursionError:
+        return ToolResult("Error: the arguments are nested too deeply.", is_error=True)
+    except UnicodeEncodeError:
+        return ToolResult("Error: the arguments are not valid JSON: a surrogate stands alone.", is_error=True)
+    except ValueError as error:
         return ToolResult(f"Error: the arguments are not valid JSON: {error}.", is_error=True)
     if not isinstance(arguments, dict):
         return ToolResult("Error: the arguments are not a JSON object.", is_error=True)
     return arguments
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no JSON")
 
 
 def _reason(error: EndpointError) -> StopReason:

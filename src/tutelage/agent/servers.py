@@ -2,32 +2,46 @@
 
 import asyncio
 import functools
-import json
 import logging
 import ssl
 import tempfile
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import IO, Any, cast
 from urllib.parse import urlsplit
 
 import httpx2
 from mcp.client import Client
+from mcp.client.session import ClientRequestContext, IncomingMessage
 from mcp.client.stdio import StdioServerParameters, stdio_client
 from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.exceptions import MCPError
-from mcp_types import CONNECTION_CLOSED, REQUEST_TIMEOUT, Implementation, ListToolsResult
-from pydantic import ValidationError
+from mcp_types import (
+    CONNECTION_CLOSED,
+    REQUEST_TIMEOUT,
+    CallToolResult,
+    ElicitRequestParams,
+    ElicitResult,
+    Implementation,
+    ListRootsResult,
+    Root,
+    ToolListChangedNotification,
+)
+from pydantic import FileUrl, ValidationError
 
 from tutelage import __version__
-from tutelage.agent.results import result_text
+from tutelage.agent.offer import Listed, Offer, model_tool, named
+from tutelage.agent.results import ToolResult, tool_result
+from tutelage.agent.tool_list import list_tools
 from tutelage.endpoint.processes import last_lines
 from tutelage.errors import TutelageError
-from tutelage.project import McpServer, redact
-from tutelage.trace import Tool
+from tutelage.project import McpServer
+from tutelage.redact import redact
 from tutelage.world import World
+from tutelage.world.reaper import end_processes
 
+PROGRESS_FACTOR = 10  # a call that reports progress may take so many times as long
 START_SECONDS = 60.0  # to connect and list the tools; the first start of `npx` downloads
 logger = logging.getLogger(__name__)
 GONE = ("connection closed", "session terminated")  # the SDK's own words, whole: a tool may speak of closed shops
@@ -38,62 +52,88 @@ class ServerDied(Exception):
     """An MCP server ended, or closed the connection, during a call."""
 
 
-@dataclass(frozen=True)
-class ToolResult:
-    text: str
-    is_error: bool = False
-
-
-@dataclass(frozen=True)
+@dataclass
 class _Connection:
     name: str
     client: Client
     log: IO[bytes] | None  # a stdio server's standard error
-    readers: set[str] = field(default_factory=set)  # tools that it says change nothing
+    changed: bool = False  # whether the server said that it has other tools now
 
     def quote(self) -> str:
         lines = last_lines(self.log) if self.log else ""
-        return f" Its last lines:\n{lines}" if lines else ""
+        return redact(f" Its last lines:\n{lines}") if lines else ""
 
 
 class Servers:
-    """Open connections to all MCP servers of a project, for one world. Made by `connect_servers`."""
+    """Open connections to all MCP servers of a project, for one world. Made by `connect_servers`.
 
-    def __init__(self, tools: tuple[Tool, ...], connections: Mapping[str, _Connection], tool_seconds: float) -> None:
-        self.tools = tools  # which may be narrowed or put in the words of an earlier listing
-        self._connections = connections  # by tool name
+    The model sees the tools that were there at the start, whatever a server does to its list meanwhile: all steps of a
+    trace share them.
+    """
+
+    def __init__(
+        self, listed: Sequence[Listed], connections: Mapping[str, _Connection], offer: Offer, tool_seconds: float
+    ) -> None:
+        self.listed = tuple(listed)
+        self._by_name = named(offer.offered(self.listed))
+        # May be narrowed or put in the words of an earlier listing.
+        self.tools = tuple(model_tool(name, tool) for name, tool in self._by_name.items())
+        self.tools_changed = False
+        self._connections = connections  # by server
         self._tool_seconds = tool_seconds
 
     def only_reads(self, name: str) -> bool:
         """Whether the server says that the tool changes nothing; a tool that says nothing may change something."""
-        connection = self._connections.get(name)
-        return connection is None or name in connection.readers
+        tool = self._by_name.get(name)
+        return tool is None or tool.read_only
 
     async def call(self, name: str, arguments: dict[str, Any]) -> ToolResult:
         """Call a tool; whatever goes wrong with the call itself is a result that a model can react to.
 
-        Raises ServerDied where the server is gone.
+        A server that reports progress has `tool_seconds` from each report on, ten times as long in all. One that takes
+        longer is told that the call is cancelled. Raises ServerDied where the server is gone.
         """
-        connection = self._connections.get(name)
-        if connection is None:
-            known = ", ".join(sorted(self._connections))
+        tool = self._by_name.get(name)
+        if tool is None:
+            known = ", ".join(sorted(self._by_name))
             return ToolResult(f'There is no tool "{name}". The tools are: {known}.', is_error=True)
+        connection = self._connections[tool.server]
         try:
-            async with asyncio.timeout(self._tool_seconds + 5):  # the client's own timeout comes first
-                result = await connection.client.call_tool(name, arguments, read_timeout_seconds=self._tool_seconds)
+            if connection.changed:
+                await self._list_again(connection)
+            result = await self._call_in_time(connection.client, tool.name, arguments)
+        except TimeoutError:
+            return self._timed_out(name)
         except MCPError as error:
             if error.code == REQUEST_TIMEOUT:
                 return self._timed_out(name)
             if error.code == CONNECTION_CLOSED or error.message.lower() in GONE:
                 raise ServerDied(f'MCP server "{connection.name}" ended during a call.{connection.quote()}') from None
-            return ToolResult(f"Error: {error.message}", is_error=True)
-        except TimeoutError:
-            return self._timed_out(name)
+            return ToolResult(redact(f"Error: {error.message}"), is_error=True)
         except ValidationError:
             return ToolResult(f'Error: the result of "{name}" is not a valid MCP result.', is_error=True)
+        except RuntimeError as error:  # the SDK's word for structured content that is not what the tool declares
+            return ToolResult(redact(f"Error: {sentence(error)}"), is_error=True)
         except Exception as error:  # a transport's own errors; not all of them are documented
             raise ServerDied(f'MCP server "{connection.name}" failed during a call: {sentence(error)}') from None
-        return ToolResult(result_text(result), is_error=bool(result.is_error))
+        return tool_result(result)
+
+    async def _call_in_time(self, client: Client, name: str, arguments: dict[str, Any]) -> CallToolResult:
+        most = self._tool_seconds * PROGRESS_FACTOR
+        latest = asyncio.get_running_loop().time() + most
+
+        async def progressed(progress: float, total: float | None, message: str | None) -> None:
+            if not deadline.expired():
+                deadline.reschedule(min(asyncio.get_running_loop().time() + self._tool_seconds, latest))
+
+        async with asyncio.timeout(self._tool_seconds) as deadline:
+            return await client.call_tool(name, arguments, read_timeout_seconds=most + 5, progress_callback=progressed)
+
+    async def _list_again(self, connection: _Connection) -> None:
+        """So that calls are checked by what the tools are now; what the model was shown stays."""
+        connection.changed, self.tools_changed = False, True
+        async with asyncio.timeout(self._tool_seconds):
+            await list_tools(connection.client, connection.name)
 
     def _timed_out(self, name: str) -> ToolResult:
         return ToolResult(f'Error: "{name}" did not answer within {self._tool_seconds:g} s.', is_error=True)
@@ -104,20 +144,25 @@ async def connect_servers(
     servers: Mapping[str, McpServer],
     world: World,
     *,
+    offer: Offer | None = None,
     tool_seconds: float = 60.0,
     start_seconds: float = START_SECONDS,
 ) -> AsyncIterator[Servers]:
-    """Start or reach every server for `world` and list the tools.
+    """Start or reach every server for `world` and list the tools; `offer` says which of them are for the model.
 
     A stdio server gets the world's environment and, unless its entry names another, the world's folder as its working
-    directory; an HTTP server gets the world's headers. Raises TutelageError, with the last lines of its standard
-    error, where one does not start, and where two offer a tool of the same name.
+    directory; an HTTP server gets the world's headers. When they are closed, no process that ran in the world is left.
+    Raises TutelageError, with the last lines of its standard error, where one does not start, and where there are too
+    many tools.
     """
     body: BaseException | None = None
     try:
         async with AsyncExitStack() as stack:
             try:
-                yield await _connect_all(stack, servers, world, tool_seconds, start_seconds)
+                if any(server.command for server in servers.values()):
+                    stack.push_async_callback(_end_processes, world)
+                listed, connections = await _connect_all(stack, servers, world, start_seconds)
+                yield Servers(listed, connections, offer or Offer(), tool_seconds)
             except BaseException as error:
                 body = error
                 raise
@@ -129,40 +174,61 @@ async def connect_servers(
         logger.debug("closing the MCP servers of world %s: %s", world.id, sentence(error))
 
 
+async def _end_processes(world: World) -> None:
+    """What the servers started and left behind. They had their time to go."""
+    await asyncio.shield(asyncio.to_thread(end_processes, world.folder, 0.0))
+
+
 async def _connect_all(
-    stack: AsyncExitStack, servers: Mapping[str, McpServer], world: World, tool_seconds: float, start_seconds: float
-) -> Servers:
-    tools: list[Tool] = []
+    stack: AsyncExitStack, servers: Mapping[str, McpServer], world: World, start_seconds: float
+) -> tuple[list[Listed], dict[str, _Connection]]:
+    listed: list[Listed] = []
     connections: dict[str, _Connection] = {}
     for name, server in servers.items():
-        connection, found = await _connect(stack, name, server, world, start_seconds)
-        for tool in found:
-            if tool.name in connections:
-                other = connections[tool.name].name
-                raise TutelageError(
-                    f'The MCP servers "{other}" and "{name}" both offer a tool "{tool.name}". Leave one out.'
-                )
-            connections[tool.name] = connection
-            tools.append(tool)
-    return Servers(tuple(tools), connections, tool_seconds)
+        connections[name], found = await _connect(stack, name, server, world, start_seconds)
+        listed += found
+    return listed, connections
 
 
 async def _connect(
     stack: AsyncExitStack, name: str, server: McpServer, world: World, start_seconds: float
-) -> tuple[_Connection, list[Tool]]:
+) -> tuple[_Connection, list[Listed]]:
     log = stack.enter_context(tempfile.TemporaryFile()) if server.command else None  # noqa: SIM115
     try:
         async with asyncio.timeout(start_seconds):
             transport = _stdio(server, world, log) if log else _http(await _http_client(stack, server, world), server)
-            client = await stack.enter_async_context(
-                Client(transport, client_info=Implementation(name="tutelage", version=__version__))
-            )
-            connection = _Connection(name, client, log)
-            return connection, await _list_tools(connection)
+            connection = _Connection(name, _client(transport, server, world, lambda: connection), log)
+            await stack.enter_async_context(connection.client)
+            return connection, await list_tools(connection.client, name)
     except TutelageError:
         raise
     except Exception as error:
         raise TutelageError(redact(_not_started(name, server, error, start_seconds, log))) from None
+
+
+def _client(transport: Any, server: McpServer, world: World, connection: Callable[[], _Connection]) -> Client:
+    """A client with sane answers to what servers may ask: the world as the root of a local server, no to questions.
+
+    It has no model to lend: sampling is not among its capabilities, and is refused by the SDK.
+    """
+
+    async def roots(context: ClientRequestContext) -> ListRootsResult:
+        return ListRootsResult(roots=[Root(uri=FileUrl(world.folder.as_uri()), name="world")] if server.command else [])
+
+    async def decline(context: ClientRequestContext, params: ElicitRequestParams) -> ElicitResult:
+        return ElicitResult(action="decline")
+
+    async def notice(message: IncomingMessage) -> None:
+        if isinstance(message, ToolListChangedNotification):
+            connection().changed = True
+
+    return Client(
+        transport,
+        client_info=Implementation(name="tutelage", version=__version__),
+        list_roots_callback=roots,
+        elicitation_callback=decline,
+        message_handler=notice,
+    )
 
 
 def _stdio(server: McpServer, world: World, log: IO[bytes]) -> Any:
@@ -196,62 +262,6 @@ async def _http_client(stack: AsyncExitStack, server: McpServer, world: World) -
 def _tls() -> ssl.SSLContext:
     """One for all clients: reading the certificates takes 20 ms."""
     return ssl.create_default_context()
-
-
-async def _list_tools(connection: _Connection) -> list[Tool]:
-    """All pages of the tool list; a server that repeats a cursor would never end."""
-    tools: list[Tool] = []
-    seen: set[str] = set()
-    cursor: str | None = None
-    while True:
-        try:
-            page = await connection.client.list_tools(cursor=cursor)
-        except ValidationError:
-            found, cursor = await _list_unchecked(connection, cursor)
-            tools += found
-        else:
-            for tool in page.tools:
-                tools.append(_tool(tool.name, tool.description or "", tool.input_schema, connection.name))
-                if tool.annotations and tool.annotations.read_only_hint:
-                    connection.readers.add(tool.name)
-            cursor = page.next_cursor
-        if not cursor or cursor in seen:
-            return tools
-        seen.add(cursor)
-
-
-async def _list_unchecked(connection: _Connection, cursor: str | None) -> tuple[list[Tool], str | None]:
-    """A page of the tool list without its faulty tools: the SDK refuses the whole page for one of them."""
-    parameters = {"cursor": cursor} if cursor else {}
-    session = connection.client.session
-    # The SDK has no public request whose result it does not check; it lists again before a call of a tool that it
-    # has not absorbed, which would fail as this listing did.
-    raw = await session._dispatcher.send_raw_request("tools/list", parameters, {})
-    tools, valid = [], []
-    for tool in raw.get("tools") or []:
-        name, schema = tool.get("name"), tool.get("inputSchema")
-        if isinstance(name, str) and isinstance(schema, dict) and schema.get("type") == "object":
-            tools.append(_tool(name, str(tool.get("description") or ""), schema, connection.name))
-            valid.append(tool)
-            if (tool.get("annotations") or {}).get("readOnlyHint") is True:
-                connection.readers.add(name)
-        else:
-            _notice(f'MCP server "{connection.name}": the tool "{name}" is left out: it has no valid inputSchema.')
-    session._absorb_tool_listing(ListToolsResult.model_validate({"tools": valid}), complete=False)
-    return tools, raw.get("nextCursor")
-
-
-@functools.cache
-def _notice(text: str) -> None:
-    """Say it once, not once a rollout."""
-    logger.warning(text)
-
-
-def _tool(name: str, description: str, schema: Mapping[str, Any], server: str) -> Tool:
-    """The tool in OpenAI's form; its schema as the server gave it, in its order of keys."""
-    function = {"name": name, "description": description, "parameters": dict(schema)}
-    definition = json.dumps({"type": "function", "function": function}, ensure_ascii=False)
-    return Tool(name=name, definition=definition, server=server)
 
 
 def _not_started(name: str, server: McpServer, error: Exception, start_seconds: float, log: IO[bytes] | None) -> str:

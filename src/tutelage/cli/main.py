@@ -1,6 +1,7 @@
 """The `tutelage` command and what it does with errors."""
 
 import errno
+import logging
 import os
 import sys
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 import typer
 
 import tutelage
-from tutelage.cli import chat, curate, imports, inspect, publish, record, rerun, review, serve, stages, traces
+from tutelage.cli import chat, curate, imports, inspect, publish, record, rerun, review, serve, stages, tools, traces
 from tutelage.errors import TutelageError
 
 # Typer carries its own copy of click, and of its errors exports only some: the base of all that it can show itself.
@@ -43,12 +44,13 @@ def _options(
     pass
 
 
-for module in (stages, record, imports, curate, chat, inspect, traces, rerun, review, serve, publish):
+for module in (stages, record, imports, curate, chat, inspect, tools, traces, rerun, review, serve, publish):
     module.register(app)
 
 
 def main() -> None:
     """Run the command line. Exit codes: 0 done, 2 a mistake that the message says how to mend, 130 stopped."""
+    logging.getLogger("mcp").setLevel(logging.CRITICAL)  # a traceback for each line of junk that a server prints
     if os.environ.pop("TUTELAGE_PARENT_HOLDS_STDIN", None):  # set by quickstart
         from tutelage.endpoint.processes import end_with_parent
 

@@ -65,7 +65,13 @@ def collect(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Run the teacher on the training tasks and record every trace. Finished tasks are not repeated."""
+    """Run the teacher on the training tasks and record every trace. Finished tasks are not repeated.
+
+    A dry run starts the MCP servers to list what the teacher may call; it calls nothing.
+    """
+    from rich.console import Console
+
+    from tutelage.agent.overview import overview, overview_table
     from tutelage.collect import collect as run_collect
 
     opened = open_project(project)
@@ -75,12 +81,12 @@ def collect(
             done = store.finished(run)
             attempts = opened.settings.collect.attempts
             left = sum((task.id, attempt) not in done for task in tasks for attempt in range(attempts))
-            plan = {"tasks": len(tasks), "rollouts": len(tasks) * attempts, "left": left}
-            output(
-                plan,
-                f"{plan['rollouts']} rollouts of {len(tasks)} tasks, {left} of them not done yet.",
-                as_json=as_json,
-            )
+            found = overview(opened)
+            plan = {"tasks": len(tasks), "rollouts": len(tasks) * attempts, "left": left, "tools": found.as_dict()}
+            if not as_json:
+                Console().print(overview_table(found))
+            text = f"{plan['rollouts']} rollouts of {len(tasks)} tasks, {left} of them not done yet."
+            output(plan, f"{found.sentence()}\n{text}", as_json=as_json)
             return
         with progress() as bar:
             shown = bar.add_task("collect", total=None, note="")

@@ -8,7 +8,7 @@ from urllib.parse import quote, quote_plus
 
 from tutelage.curate.config import MaskStep
 from tutelage.curate.personal import personal_data, require_region
-from tutelage.project import SECRET_CHARACTERS
+from tutelage.redact import SHORTEST
 from tutelage.secrets import SecretFinder, plain_texts
 from tutelage.trace import Message, Trace
 
@@ -64,7 +64,7 @@ class Masker:
         if self._step.personal_data:
             for _, plain in plain_texts(text):
                 for kind, value in personal_data(plain, self._step.region):
-                    if len(value) >= SECRET_CHARACTERS:
+                    if len(value) >= SHORTEST:
                         yield kind, value
 
 

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 import openai
 
+from tutelage.agent.offer import MANY, Offer
 from tutelage.agent.servers import connect_servers
 from tutelage.endpoint.client import LOOPBACK, ChatEndpoint, Completion, EndpointError
 from tutelage.endpoint.services import services_named_in, start_services
@@ -154,13 +155,16 @@ async def _check_running(
     tools: tuple[Tool, ...] = ()
     try:
         with open_world(task, worlds, project.prepare) as world:
-            async with connect_servers(project.mcp_servers(values), world) as servers:
+            async with connect_servers(project.mcp_servers(values), world, offer=Offer.of(project)) as servers:
                 tools = servers.tools
         for name in dict.fromkeys(tool.server for tool in tools):
             own = [tool for tool in tools if tool.server == name]
             size = sum(len(tool.definition) for tool in own)
             what = f'MCP server "{name}": {len(own)} tools ({size} characters of schema in every prompt).'
             findings.append(Finding("ok", what))
+        if len(tools) > MANY:
+            fix = "A small model chooses badly among so many: leave some out, see `tutelage tools`."
+            findings.append(Finding("warning", f"The MCP servers offer {len(tools)} tools together.", fix))
         if not tools:
             findings.append(Finding("error", "No MCP server offers a tool.", "Check mcp.json."))
     except TutelageError as error:

@@ -13,6 +13,7 @@ from typing import Any
 from sqlalchemy import make_url
 
 import tutelage
+from tutelage.agent.offer import Audience, Offer
 from tutelage.agent.pool import Job, run_tasks
 from tutelage.agent.servers import connect_servers
 from tutelage.agent.student import StudentView
@@ -216,7 +217,8 @@ async def _share_prompt(
     system = project.system_prompt()
     messages = [Message(role="system", content=system)] if system else []
     with opening as world:
-        async with connect_servers(project.mcp_servers(values), world) as servers:
+        offer = Offer.of(project, Audience.STUDENT)
+        async with connect_servers(project.mcp_servers(values), world, offer=offer) as servers:
             with suppress(InvalidOutput, ContextExceeded):  # the prompt is computed, whatever is made of its answer
                 await endpoint.complete(
                     [*messages, Message(role="user", content="…")], servers.tools, max_tokens=1, extra={"id_slot": 0}

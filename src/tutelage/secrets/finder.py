@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from tutelage.project import SECRET_CHARACTERS
+from tutelage.redact import SHORTEST
 from tutelage.secrets.forms import form_matches
 from tutelage.secrets.labels import field, labelled
 from tutelage.secrets.texts import plain_texts
@@ -18,13 +18,13 @@ class SecretFinder:
     """Finds secrets. `known`: values that are secret, by what they are called."""
 
     def __init__(self, known: Mapping[str, str] | None = None) -> None:
-        self._known = {name: value for name, value in (known or {}).items() if len(value) >= SECRET_CHARACTERS}
+        self._known = {name: value for name, value in (known or {}).items() if len(value) >= SHORTEST}
 
     def find(self, text: str) -> list[Secret]:
         """Each secret once. Where one stands in another, the longer one."""
         found: dict[str, str] = {}
         for kind, value in self._everything(text):
-            if len(value) >= SECRET_CHARACTERS:
+            if len(value) >= SHORTEST:
                 found.setdefault(value, kind)
         return [
             Secret(kind, value)

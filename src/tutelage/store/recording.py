@@ -9,6 +9,7 @@ from sqlalchemy import Connection, Engine, insert, update
 from sqlalchemy.exc import IntegrityError
 
 from tutelage.store import schema
+from tutelage.store.blobs import keep_blobs
 from tutelage.store.history import append, first_revision, step_values
 from tutelage.store.summaries import summarise
 from tutelage.trace import Message, Step, StopReason, Task, now
@@ -29,9 +30,10 @@ class Recording:
         self._last = last
         self._count = count
 
-    def message(self, message: Message) -> None:
-        """Append a system or user message or a tool result."""
+    def message(self, message: Message, blobs: Sequence[bytes] = ()) -> None:
+        """Append a system or user message or a tool result, with the bytes of what its parts name."""
         with self._engine.begin() as connection:
+            keep_blobs(connection, self.id, blobs)
             last = append(connection, self.id, self._last, message)
             self._moved(connection, last)
         self._last, self._count = last, self._count + 1

@@ -4,7 +4,7 @@ A message is stored once and linked to the one before it, so an edited history i
 points at the last message that it saw. JSON is kept as text, as it arrived.
 """
 
-from sqlalchemy import Column, Float, ForeignKey, Index, Integer, MetaData, String, Table, Text, text
+from sqlalchemy import Column, Float, ForeignKey, Index, Integer, LargeBinary, MetaData, String, Table, Text, text
 
 metadata = MetaData()
 
@@ -52,6 +52,20 @@ messages = Table(
     Column("trace_id", ForeignKey("traces.id"), nullable=False, index=True),
     Column("parent_id", ForeignKey("messages.id")),
     Column("body", Text, nullable=False),  # JSON of Message
+)
+
+blobs = Table(
+    "blobs",
+    metadata,
+    Column("id", String(64), primary_key=True),  # SHA-256 of the body
+    Column("body", LargeBinary, nullable=False),
+)
+
+blob_uses = Table(
+    "blob_uses",
+    metadata,
+    Column("trace_id", ForeignKey("traces.id"), primary_key=True),
+    Column("blob_id", ForeignKey("blobs.id"), primary_key=True, index=True),
 )
 
 steps = Table(

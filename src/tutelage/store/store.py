@@ -18,6 +18,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, NoSuchModu
 
 from tutelage.errors import MissingExtra, TutelageError
 from tutelage.store import schema
+from tutelage.store.blobs import read_blob
 from tutelage.store.history import append, branch, chain, first_revision, last_rerun, step_values
 from tutelage.store.listing import Listing
 from tutelage.store.migrate import migrate
@@ -255,6 +256,10 @@ class TraceStore:
             verdict=verdict,
             metadata={**json.loads(row.metadata), **({RERUN: rerun_notes(rerun)} if rerun else {})},
         )
+
+    def blob(self, sha256: str) -> bytes | None:
+        """The bytes that a message's part names; None where there are none (an imported or a forgotten trace's)."""
+        return read_blob(self._engine, sha256)
 
     def revise(self, trace_id: str, messages: Sequence[Message], *, base: int, author: str, note: str) -> int:
         """Store an edited history as a new revision; the unchanged beginning is shared. The revision's number.

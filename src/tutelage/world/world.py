@@ -2,6 +2,7 @@
 
 import fcntl
 import shutil
+import sys
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator
@@ -9,6 +10,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from tutelage.endpoint.processes import ChildProcess
 from tutelage.errors import TutelageError
 from tutelage.trace import Task, Trace
 
@@ -44,6 +46,7 @@ class Reward:
             raise ValueError(f"a reward lies in [0, 1], not {self.value}")
 
 
+REAPER = Path(__file__).with_name("reaper.py")
 PREFIX, LOCK = "tutelage-worlds-", "lock"  # of the folder that holds a run's worlds, and what its run holds locked
 
 Prepare = Callable[[Task, World], None]
@@ -52,7 +55,10 @@ Verifier = Callable[[Trace, World], Reward]
 
 @contextmanager
 def worlds_folder() -> Iterator[Path]:
-    """A folder for all worlds of a run, removed at its end. Those that killed runs left behind are removed first."""
+    """A folder for all worlds of a run, removed at its end. Those that killed runs left behind are removed first.
+
+    What runs in a world ends with the run in every case, `kill -9` included.
+    """
     for left in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
         with suppress(OSError), (left / LOCK).open() as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # fails while its run lives
@@ -62,7 +68,11 @@ def worlds_folder() -> Iterator[Path]:
         with (folder / f".{LOCK}").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             (folder / f".{LOCK}").rename(folder / LOCK)
-            yield folder
+            reaper = ChildProcess([sys.executable, "-I", "-S", str(REAPER), str(folder)], guarded=False)
+            try:
+                yield folder
+            finally:
+                reaper.close()
 
 
 @contextmanager
