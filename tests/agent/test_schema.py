@@ -70,7 +70,9 @@ def test_what_a_schema_accepts_stays(a: Any, b: Any, property: Any, values: list
     for value in values:
         try:
             expected = given.is_valid({"a": value})
-        except RecursionError:  # a reference that leads to itself alone
+        except BaseException as error:  # a reference that leads to itself alone; the library's Rust panics at times
+            if not isinstance(error, RecursionError) and type(error).__name__ != "PanicException":
+                raise
             continue
         assert written.is_valid({"a": value}) == expected
 
