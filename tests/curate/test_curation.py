@@ -129,6 +129,7 @@ def test_a_secret_in_a_tools_definition_takes_the_trace_out(store: TraceStore, c
         ('[[curate]]\nstep = "reward"\nmin = 1\n', 'step 1: unknown key "min"'),
         ('[[curate]]\nstep = "balance"\n', "balance needs either most or ratio"),
         ('[[curate]]\nstep = "mask"\nregion = "Germany"\n', 'no region "Germany"'),
+        ('[[curate]]\nstep = "judge"\nrubric = "none.md"\n', "needs url and model, or a [teacher]"),
         ('[[curate]]\nstep = "judge"\nrubric = "none.md"\nurl = "http://127.0.0.1:9/v1"\nmodel = "m"\n', "none.md"),
     ],
 )

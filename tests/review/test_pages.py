@@ -57,6 +57,15 @@ def test_the_list_shows_what_its_url_says(client: TestClient, store: TraceStore)
     assert titles(client.get("/?reward=zero&page=99&sort=nonsense").text) == ["What does lamp b cost?"]
 
 
+def test_the_scores_of_judging_models_are_shown_with_their_reasons(client: TestClient, store: TraceStore) -> None:
+    id = record_trace(store).id
+    given = {"model": "judge-1", "prompt_sha256": "0" * 64, "score": 0.7, "reason": HOSTILE}
+    store.scores.add(id, 0, **given)
+    page = client.get(f"/trace/{id}").text
+    assert "<b>0.7</b> of 1" in page and "judge-1" in page
+    assert HOSTILE not in page and "&lt;svg/onload=alert(3)&gt;" in page
+
+
 def test_every_link_of_a_page_works(client: TestClient, store: TraceStore) -> None:
     for number in range(3):
         id = record_trace(store, "lamp", attempt=number, reward=number / 2).id

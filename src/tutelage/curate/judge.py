@@ -17,7 +17,7 @@ from tutelage.curate.config import JudgeStep
 from tutelage.endpoint.client import ChatEndpoint, EndpointError, EndpointUnreachable
 from tutelage.endpoint.services import services_named_in, start_services
 from tutelage.errors import TutelageError
-from tutelage.project import Project, Sampling, Teacher, expand
+from tutelage.project import SETTINGS_FILE, Project, Sampling, Teacher, expand
 from tutelage.store import Score, TraceStore
 from tutelage.trace import Message, Trace
 
@@ -59,8 +59,10 @@ class Judge:
         self._project, self._step = project, step
         if step.url is not None and step.model is not None:
             self._teacher = Teacher(url=step.url, model=step.model, api_key_env=step.api_key_env)
+        elif project.settings.teacher is not None:
+            self._teacher = project.settings.teacher
         else:
-            self._teacher = project.teacher()
+            raise TutelageError(f"{project.path(SETTINGS_FILE)}: step judge needs url and model, or a [teacher].")
         self.model = self._teacher.model
         self.prompt = TASK.format(rubric=_read(project.path(step.rubric)))
         told = json.dumps([self.prompt, step.result_characters])

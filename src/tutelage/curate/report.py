@@ -42,12 +42,10 @@ class CurationReport(BaseModel):
     revisions: int = 0  # the same of masked revisions
 
     def sentence(self) -> str:
-        would = "would be " if self.dry_run else ""
-        by_persons = f" {self.rejected_by_persons} were rejected by persons." if self.rejected_by_persons else ""
-        return (
-            f"{self.left} of {self.traces} traces are left.{by_persons} {self.verdicts} verdicts and {self.revisions} "
-            f"masked revisions {would}written."
-        )
+        by_persons = f" Rejected by persons: {self.rejected_by_persons}." if self.rejected_by_persons else ""
+        written = "To be written" if self.dry_run else "Written"
+        counts = f"new verdicts {self.verdicts}, masked revisions {self.revisions}"
+        return f"{self.left} of {self.traces} traces are left.{by_persons} {written}: {counts}."
 
 
 def shortened(candidates: list[Candidate], faults: Mapping[str, Fault]) -> list[Candidate]:

@@ -1,9 +1,9 @@
 """What judging models said of traces: once a revision, model and prompt."""
 
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from sqlalchemy import Engine, insert, select
+from sqlalchemy import Engine, Row, insert, select
 from sqlalchemy.exc import IntegrityError
 
 from tutelage.store.schema import scores
@@ -34,15 +34,19 @@ class Scores:
             return self.by(model, prompt_sha256)[trace_id, revision]
         return given
 
+    def of(self, trace_id: str) -> list[Score]:
+        """All scores of a trace, newest first."""
+        query = select(scores).where(scores.c.trace_id == trace_id).order_by(scores.c.created.desc())
+        with self._engine.connect() as connection:
+            return [_score(row) for row in connection.execute(query)]
+
     def by(self, model: str, prompt_sha256: str) -> dict[tuple[str, int], Score]:
         """All scores of one judge, by trace and revision."""
         query = select(scores).where(scores.c.model == model, scores.c.prompt_sha256 == prompt_sha256)
         with self._engine.connect() as connection:
-            found = [
-                Score(
-                    *(row.trace_id, row.revision, row.model, row.prompt_sha256, row.score, row.reason),
-                    datetime.fromisoformat(row.created),
-                )
-                for row in connection.execute(query)
-            ]
+            found = [_score(row) for row in connection.execute(query)]
         return {(score.trace_id, score.revision): score for score in found}
+
+
+def _score(row: Row[Any]) -> Score:
+    return Score(**{**row._mapping, "created": datetime.fromisoformat(row.created)})

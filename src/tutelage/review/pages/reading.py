@@ -52,6 +52,7 @@ def trace_page(review: "Review", request: Request, found: Trace, **more: object)
         "insert": _number(parameters.get("insert")) if editable else None,
         "revisions": revisions,
         "verdicts": store.reviews.verdicts(found.id),
+        "scores": store.scores.of(found.id),
         "tags": store.reviews.tags(found.id),
         "siblings": [other for other in store.listing.siblings(found.task.id) if other.id != found.id],
         "tools": [(tool.name, tool.server, pretty(tool.definition)) for tool in found.tools],
