@@ -1,6 +1,5 @@
 """`tutelage traces rerun`: a trace run again from one of its steps."""
 
-import asyncio
 import sys
 from typing import TYPE_CHECKING, Annotated
 
@@ -41,6 +40,8 @@ def rerun(
     The calls up to that step are made again in a fresh world. Asks before one that may have side effects, and where a
     result differs from the recorded one.
     """
+    import asyncio
+
     from tutelage.agent.replay import Decision
     from tutelage.agent.rerun import plan_rerun
     from tutelage.agent.rerun import rerun as run_again

@@ -15,7 +15,6 @@ import typer
 
 from tutelage.cli.common import HERE, JsonOption, ProjectOption, console, open_project, open_store, output, reviewer
 from tutelage.errors import TutelageError
-from tutelage.review import read_edited, to_editable
 
 if TYPE_CHECKING:
     from tutelage.store import TraceStore
@@ -96,6 +95,8 @@ def edit(
     note: Annotated[str, typer.Option(help="What was changed and why.")] = "edited by hand",
 ) -> None:
     """Open a trace's messages in $EDITOR; the result is checked and stored as a new revision."""
+    from tutelage.review import read_edited, to_editable
+
     with open_store(open_project(project)) as store:
         found = _finished(store, trace)
         edited, fault = _edit(to_editable(found.messages))
