@@ -24,7 +24,7 @@ from random_chats import Chat, conversations
 from row_check import Outcome, RowCheck
 from stock import STOCK, Stock
 
-from rows_speed import LARGE, ROUNDS, SHORT, peak_rss_mb, render_speedup
+from rows_speed import FEW_TRACES, LARGE, SHORT, SPEED_TRACES, peak_rss_mb, render_speedup
 from tutelage.endpoint.embedded import EmbeddedEndpoint
 from tutelage.render.student import embedded_gguf
 
@@ -88,7 +88,8 @@ def share(part: int, outcome: Outcome) -> str:
 
 def speed(options: argparse.Namespace) -> Figures:
     """Against TRL's SFTTrainer, which prepares the same rows."""
-    yield "render_speedup", f"{render_speedup(options.trl_python, 1 if options.short else ROUNDS):.1f}"
+    count = FEW_TRACES if options.short else SPEED_TRACES
+    yield "render_speedup", f"{render_speedup(options.trl_python, count):.1f}"
 
 
 def memory(options: argparse.Namespace) -> Figures:
@@ -105,7 +106,9 @@ FIGURES: dict[str, Callable[[argparse.Namespace], Figures]] = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--short", action="store_true", help="few conversations, one round against TRL, 5,000 traces")
+    parser.add_argument(
+        "--short", action="store_true", help="few conversations, a quarter of the rows against TRL, 5,000 traces"
+    )
     parser.add_argument("--only", action="append", choices=FIGURES, help="these figures; may be given again")
     parser.add_argument("--template", action="append", choices=[stock.name for stock in STOCK], help="this template")
     parser.add_argument("--table", action="store_true", help="also what was refused and why, on standard error")

@@ -20,29 +20,30 @@ from tutelage.render.student import embedded_gguf, load_template, save_tokenizer
 from tutelage.store import TraceStore
 from tutelage.trace import Message, StopReason, Task, Tool, ToolCall, Trace
 
-SPEED_TRACES, SPEED_STEPS, ROUNDS = 40, 8, 3
+SPEED_STEPS, ROUNDS = 8, 2
+SPEED_TRACES, FEW_TRACES = 40, 10
 LARGE, SHORT = 100_000, 5_000
 WORDS = [f"{start}{end}" for start in ("al", "be", "cor", "dis", "en") for end in ("am", "ic", "or", "une", "ast")]
 ONE_THREAD = {"TOKENIZERS_PARALLELISM": "false", "RAYON_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 SETTINGS = 'name = "benchmark"\n[dataset]\nmax_length = 100000\n'
 
 
-def render_speedup(trl_python: str, rounds: int = ROUNDS) -> float:
+def render_speedup(trl_python: str, count: int) -> float:
     """How many times our processor time TRL's SFTTrainer takes to prepare the same rows: one process, one thread each.
 
-    Processor time, as another process at work would slow the one more than the other; the least of `rounds`, ours and
-    TRL's in turns. `trl_python` is the interpreter of an environment with TRL.
+    Processor time, as another process at work would slow the one more than the other; the least of two rounds, ours
+    and TRL's in turns. `count` traces of nine rows; `trl_python` is the interpreter of an environment with TRL.
     """
     here = Path(__file__).parent
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         (folder / "tutelage.toml").write_text(SETTINGS)
-        traces = list(islice(synthetic_traces(SPEED_STEPS, words=250, tools=12), SPEED_TRACES))
+        traces = list(islice(synthetic_traces(SPEED_STEPS, words=250, tools=12), count))
         (folder / "traces.jsonl").write_text("\n".join(trace.model_dump_json() for trace in traces))
         (folder / "rows.jsonl").write_text("\n".join(json.dumps(row) for trace in traces for row in _trl_rows(trace)))
         save_tokenizer(embedded_gguf(), folder / "tokenizer", load_template("qwen3", folder))
         sides = {"ours": [sys.executable, str(here / "our_rows.py")], "TRL": [trl_python, str(here / "trl_rows.py")]}
-        found = [{name: _timed([*side, str(folder)]) for name, side in sides.items()} for _ in range(rounds)]
+        found = [{name: _timed([*side, str(folder)]) for name, side in sides.items()} for _ in range(ROUNDS)]
     least = {name: min((each[name] for each in found), key=lambda timed: timed["seconds"]) for name in sides}
     for name, timed in least.items():
         _note(f"{name}: {timed['rows']} rows, {timed['tokens']} tokens in {timed['seconds']:.2f} s of processor time")
