@@ -52,6 +52,7 @@ def main() -> None:
                     whole = measure(python, side, endpoint, server, tasks + 1, AT_ONCE, steps)
                     assert whole["done"] == tasks + 1, f"{side}: {whole['done']} of {tasks + 1} ended with an answer"
                     runs[side].append(1000 * (whole["cpu"] - start) / (tasks * steps))
+                    print(f"{side}, {steps} steps: {runs[side][-1]:.2f} ms", file=sys.stderr, flush=True)
         for side, found in runs.items():
             costs[side, steps] = statistics.median(found)
             print(f"cpu_ms_a_step.{side}.{steps}: {costs[side, steps]:.2f}", flush=True)

@@ -25,7 +25,8 @@ async def run(one: One, tasks: int, at_once: int) -> int:
     async def work() -> None:
         nonlocal done
         for number in left:
-            done += "done after" in await one(f"task {number}")
+            answer = await one(f"task {number}")
+            done += "done after" in answer
 
     await asyncio.gather(*(work() for _ in range(at_once)))
     return done
@@ -82,13 +83,13 @@ async def agents(endpoint: str, server: str, tasks: int, at_once: int, steps: in
 
 async def pydantic_ai(endpoint: str, server: str, tasks: int, at_once: int, steps: int) -> int:
     from pydantic_ai import Agent
-    from pydantic_ai.mcp import MCPServerStreamableHTTP
+    from pydantic_ai.mcp import MCPToolset
     from pydantic_ai.models.openai import OpenAIChatModel
     from pydantic_ai.providers.openai import OpenAIProvider
     from pydantic_ai.usage import UsageLimits
 
     model = OpenAIChatModel(MODEL, provider=OpenAIProvider(base_url=endpoint, api_key=KEY))
-    agent = Agent(model, toolsets=[MCPServerStreamableHTTP(server)])
+    agent = Agent(model, toolsets=[MCPToolset(server)])
     limits = UsageLimits(request_limit=steps + 1)
     async with agent:
 
