@@ -89,12 +89,15 @@ class RolloutLimits(Section):
 
 
 class ToolRules(Section):
-    """Which tools of the MCP server NAME are offered and may be called.
+    """The MCP server NAME: which of its tools are offered and may be called, and whether rollouts share it.
 
     A pattern is a tool's name with `*` and `?`, or `@read-only` or `@destructive`: what the server says of its tool.
     What must not be called is not offered. `tutelage tools` shows the outcome.
     """
 
+    share: bool = Field(
+        False, description="one server for all rollouts at once: faster, for one that keeps nothing and knows no world"
+    )
     include: tuple[str, ...] = Field(("*",), description="tools to offer")
     exclude: tuple[str, ...] = Field((), description="of those, tools to leave out")
     allow: tuple[str, ...] = Field(("*",), description="tools that may be called")

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from endpoint_double import endpoint_double, fails, says
+from endpoint_double import Answer, endpoint_double, fails, says
 
 from tutelage.agent.pool import Finished, Job, run_tasks
 from tutelage.agent.truncate import truncate
+from tutelage.endpoint import client
 from tutelage.endpoint.client import ChatEndpoint
 from tutelage.endpoint.services import start_services
 from tutelage.errors import TutelageError
@@ -77,7 +78,8 @@ def test_an_endpoint_that_goes_away_stops_the_run_and_keeps_what_is_finished(pro
         assert len(run(project, store)) == 12 - done
 
 
-def test_an_endpoint_that_fails_every_rollout_is_given_up(project: Project) -> None:
+def test_an_endpoint_that_fails_every_rollout_is_given_up(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "LONGEST_WAIT", 0.01)
     with (
         TraceStore(project.store_url) as store,
         endpoint_double(fails(500, "CUDA is gone")) as double,
@@ -89,11 +91,51 @@ def test_an_endpoint_that_fails_every_rollout_is_given_up(project: Project) -> N
 
 def test_a_rollout_that_the_endpoint_broke_is_run_again(project: Project) -> None:
     with TraceStore(project.store_url) as store:
-        with endpoint_double(says("no"), fails(500, "oops"), says("no")) as double:
+        with endpoint_double(says("no"), fails(422, "oops"), says("no")) as double:
             results = run(project, store, url=double.url, jobs=4)
             assert [one.broken for one in results].count(True) == 1
             assert len(run(project, store, url=double.url, jobs=4)) == 1
         assert len(store.finished("r")) == 4
+
+
+def test_an_endpoint_and_a_server_that_often_fail_lose_no_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the requests every fifth fails, each time in another way, and of the calls every fifth."""
+    monkeypatch.setattr(client, "LONGEST_WAIT", 0.01)
+    (tmp_path / "tutelage.toml").write_text("")
+    (tmp_path / "tasks").mkdir()
+    lines = [json.dumps({"id": str(number), "prompt": f"say {number}"}) + "\n" for number in range(20)]
+    (tmp_path / "tasks" / "train.jsonl").write_text("".join(lines))
+    entry = {"command": sys.executable, "args": [str(Path(__file__).with_name("misbehaving_server.py")), "ordinary"]}
+    (tmp_path / "mcp.json").write_text(json.dumps({"mcpServers": {"s": entry}}))
+    faults = [fails(429, "busy"), fails(500, "oops"), Answer(200, '{"choices": [{"me'), Answer(200, {"choices": []})]
+    answers: list[Answer] = []
+    for number in range(400):
+        tool = "fail" if number % 5 == 3 else "echo"
+        good = says("done") if number % 3 == 2 else says(None, (tool, json.dumps({"text": str(number)})))
+        answers.append(faults[number // 5 % 4] if number % 5 == 0 else good)
+    project = Project.open(tmp_path)
+    with TraceStore(project.store_url) as store:
+        with endpoint_double(*answers) as double:
+            finished = run(project, store, url=double.url, jobs=20)
+        traces = list(store.traces(run="r"))
+    assert len(traces) == len(finished) == 20
+    assert {trace.stop_reason for trace in traces} <= {StopReason.ANSWER, StopReason.STEP_LIMIT}
+    assert any(message.is_error for trace in traces for message in trace.messages)
+
+
+def test_a_server_that_is_shared_is_started_once(tmp_path: Path) -> None:
+    (tmp_path / "tutelage.toml").write_text("servers = {s = {share = true}}")
+    (tmp_path / "tasks").mkdir()
+    lines = [json.dumps({"id": str(number), "prompt": f"say {number}"}) + "\n" for number in range(6)]
+    (tmp_path / "tasks" / "train.jsonl").write_text("".join(lines))
+    entry = {"command": sys.executable, "args": [str(Path(__file__).with_name("misbehaving_server.py")), "ordinary"]}
+    (tmp_path / "mcp.json").write_text(json.dumps({"mcpServers": {"s": entry}}))
+    project = Project.open(tmp_path)
+    with TraceStore(project.store_url) as store:
+        with endpoint_double(*[says(None, ("where", "{}"))] * 6, says("done")) as double:
+            run(project, store, url=double.url, jobs=6)
+        said = {m.content for trace in store.traces(run="r") for m in trace.messages if m.role == "tool"}
+    assert len(said) == 1  # one working directory: one server
 
 
 def test_a_verifier_that_fails_is_named_with_its_task(project: Project) -> None:

@@ -1,4 +1,6 @@
 import asyncio
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 
 import pytest
 from endpoint_double import Answer, endpoint_double, fails, says
@@ -11,6 +13,7 @@ from tutelage.endpoint.client import (
     EndpointError,
     EndpointUnreachable,
     InvalidOutput,
+    NoCompletion,
 )
 from tutelage.project import Sampling
 from tutelage.trace import Message, Tool
@@ -70,6 +73,25 @@ def test_an_overloaded_endpoint_is_asked_again(monkeypatch: pytest.MonkeyPatch) 
         ask(*[fails(503, "busy")] * 8, says("hi"))
 
 
+@pytest.mark.parametrize(
+    "fault", [fails(500, "oops"), Answer(200, '{"choices": [{"mess'), Answer(200, {"choices": []})]
+)
+def test_an_answer_that_is_none_is_asked_for_again(fault: Answer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "LONGEST_WAIT", 0.01)
+    assert ask(*[fault] * 4, says("hi")).message.content == "hi"
+
+
+def test_the_endpoint_says_how_long_to_wait() -> None:
+    later = format_datetime(datetime.now(UTC) + timedelta(seconds=30), usegmt=True)
+    assert client._asked_seconds("7.5") == 7.5
+    assert 25 < client._asked_seconds(later) <= 30
+    assert client._asked_seconds("soon") == client._asked_seconds("") == 0
+
+
+def test_half_a_character_is_replaced() -> None:
+    assert ask(says("a\ud800b")).message.content == "a?b"
+
+
 def test_a_server_that_takes_max_completion_tokens_is_not_told_both() -> None:
     with endpoint_double(says("hi")) as double:
         complete(double.url, extra={"max_completion_tokens": 5})
@@ -85,11 +107,14 @@ def test_a_server_that_takes_max_completion_tokens_is_not_told_both() -> None:
         (fails(401, f"wrong key {KEY}"), EndpointUnreachable),
         (fails(404, "no such model"), EndpointUnreachable),
         (fails(422, "bad request"), EndpointError),
-        (Answer(200, "<html>"), EndpointError),
-        (Answer(200, {"choices": []}), EndpointError),
+        (Answer(200, "<html>"), NoCompletion),
+        (Answer(200, {"choices": []}), NoCompletion),
     ],
 )
-def test_each_failure_has_its_error_without_the_key(answer: Answer, error: type[Exception]) -> None:
+def test_each_failure_has_its_error_without_the_key(
+    answer: Answer, error: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "LONGEST_WAIT", 0.01)
     with pytest.raises(EndpointError) as raised:
         ask(answer)
     assert type(raised.value) is error

@@ -1,15 +1,16 @@
 """Many rollouts at once, each in a world of its own, each judged and recorded; resumable."""
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import shutil
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tutelage.agent.offer import Audience, Offer
 from tutelage.agent.rollout import run_rollout
-from tutelage.agent.servers import connect_servers, first_cause
+from tutelage.agent.servers import Servers, connect_servers, first_cause
 from tutelage.agent.student import StudentView
 from tutelage.endpoint.client import ChatEndpoint
 from tutelage.errors import TutelageError
@@ -83,7 +84,7 @@ async def run_tasks(
         view,
     )
     with _plain_errors():
-        async with asyncio.TaskGroup() as group:
+        async with pool.shared_servers(), asyncio.TaskGroup() as group:
             for _ in range(concurrency):
                 group.create_task(pool.work(left, on_finished))
     return pool.finished
@@ -125,7 +126,26 @@ class _Pool:
         self.offer = Offer.of(project, Audience.STUDENT if view else Audience.TEACHER)
         self.prepare, self.verifier = project.prepare, project.verifier
         self.finished: list[Finished] = []
+        self.shared: Servers | None = None
         self._failures = 0
+
+    @asynccontextmanager
+    async def shared_servers(self) -> AsyncIterator[None]:
+        """Open the servers that all rollouts share, in a world of their own."""
+        rules = self.project.settings.servers
+        shared = {name: server for name, server in self.servers.items() if name in rules and rules[name].share}
+        if not shared:
+            yield
+            return
+        world = World("shared", self.worlds_root / "shared")
+        world.folder.mkdir()
+        try:
+            seconds = self.limits.tool_seconds
+            async with connect_servers(shared, world, tool_seconds=seconds) as self.shared:
+                yield
+        finally:
+            self.shared = None
+            shutil.rmtree(world.folder, ignore_errors=True)
 
     async def work(self, jobs: Iterator[Job], on_finished: Callable[[Finished], None] | None) -> None:
         for job in jobs:
@@ -148,7 +168,9 @@ class _Pool:
 
     async def _in_world(self, job: Job, world: World) -> Finished | None:
         limits = self.limits
-        connecting = connect_servers(self.servers, world, offer=self.offer, tool_seconds=limits.tool_seconds)
+        connecting = connect_servers(
+            self.servers, world, offer=self.offer, tool_seconds=limits.tool_seconds, shared=self.shared
+        )
         async with connecting as servers:
             recording = self.store.begin(
                 run=self.run,

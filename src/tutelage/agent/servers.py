@@ -79,7 +79,7 @@ class Servers:
         # May be narrowed or put in the words of an earlier listing.
         self.tools = tuple(model_tool(name, tool) for name, tool in self._by_name.items())
         self.tools_changed = False
-        self._connections = connections  # by server
+        self.connections = connections  # by server
         self._tool_seconds = tool_seconds
 
     def only_reads(self, name: str) -> bool:
@@ -97,7 +97,7 @@ class Servers:
         if tool is None:
             known = ", ".join(sorted(self._by_name))
             return ToolResult(f'There is no tool "{name}". The tools are: {known}.', is_error=True)
-        connection = self._connections[tool.server]
+        connection = self.connections[tool.server]
         try:
             if connection.changed:
                 await self._list_again(connection)
@@ -147,8 +147,11 @@ async def connect_servers(
     offer: Offer | None = None,
     tool_seconds: float = 60.0,
     start_seconds: float = START_SECONDS,
+    shared: Servers | None = None,
 ) -> AsyncIterator[Servers]:
     """Start or reach every server for `world` and list the tools; `offer` says which of them are for the model.
+
+    Those that are among `shared` are open already: they are used, and stay open.
 
     A stdio server gets the world's environment and, unless its entry names another, the world's folder as its working
     directory; an HTTP server gets the world's headers. When they are closed, no process that ran in the world is left.
@@ -159,9 +162,14 @@ async def connect_servers(
     try:
         async with AsyncExitStack() as stack:
             try:
-                if any(server.command for server in servers.values()):
+                own = {name: server for name, server in servers.items() if not shared or name not in shared.connections}
+                if any(server.command for server in own.values()):
                     stack.push_async_callback(_end_processes, world)
-                listed, connections = await _connect_all(stack, servers, world, start_seconds)
+                listed, connections = await _connect_all(stack, own, world, start_seconds)
+                if shared:
+                    order = list(servers)
+                    listed = sorted([*listed, *shared.listed], key=lambda tool: order.index(tool.server))
+                    connections = {**connections, **shared.connections}
                 yield Servers(listed, connections, offer or Offer(), tool_seconds)
             except BaseException as error:
                 body = error

@@ -5,6 +5,8 @@ import json
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -17,6 +19,8 @@ from tutelage.trace import Message, Tool, ToolCall
 
 RETRIES = 2  # of a refused connection: a server that is gone is said soon
 BUSY_RETRIES = 7  # of an endpoint that is overloaded: about a minute, unless it says how long to wait
+FAULT_RETRIES = 4  # of an answer that is none: an internal error, a body that was cut off or holds no message
+FIRST_WAIT = 0.5  # seconds; each next wait is twice as long
 LONGEST_WAIT = 60.0  # seconds between two tries
 NO_KEY = "none"  # the client insists on a key; servers without one ignore it
 BUSY = (429, 502, 503, 504)  # of a server or of the proxy before it
@@ -34,6 +38,10 @@ class EndpointUnreachable(EndpointError):
 
 class EndpointTimeout(EndpointError):
     """A model call took longer than it may."""
+
+
+class NoCompletion(EndpointError):
+    """The endpoint answered with something that is no chat completion: cut off, empty, or another thing altogether."""
 
 
 class InvalidOutput(EndpointError):
@@ -120,12 +128,16 @@ class ChatEndpoint:
             try:
                 # `post` rather than `chat.completions.create`: the body is sent and kept as it is, unvalidated.
                 response = await self._client.post("/chat/completions", body={"model": self.model, **body}, cast_to=str)
-            except openai.APIError as error:
-                if attempt >= _retries(error):
-                    raise self._error(error) from None
-                wait = _wait(error, attempt)
-            else:
                 return self._parsed(response)
+            except openai.APIError as error:
+                failure = self._error(error)
+                if attempt >= _retries(error, failure):
+                    raise failure from None
+                wait = _wait(attempt, error)
+            except NoCompletion:
+                if attempt >= FAULT_RETRIES:
+                    raise
+                wait = _wait(attempt)
             await asyncio.sleep(wait)
         raise AssertionError("unreachable")
 
@@ -134,7 +146,7 @@ class ChatEndpoint:
             data = json.loads(response)
             data["choices"][0]["message"]["role"]
         except (json.JSONDecodeError, KeyError, IndexError, TypeError):
-            raise EndpointError(
+            raise NoCompletion(
                 f"{self.url} answered with something that is no chat completion: {self._quote(response)}. "
                 "Check that the URL ends in /v1 of an OpenAI-style server."
             ) from None
@@ -194,25 +206,36 @@ def _is_parser_error(text: str) -> bool:
     return "pars" in text.lower() or "does not match the expected" in text
 
 
-def _retries(error: openai.APIError) -> int:
+def _retries(error: openai.APIError, failure: EndpointError) -> int:
     """How often to send the same request again: never for what a model wrote, nor for a request that was wrong."""
-    if isinstance(error, openai.APITimeoutError):
+    if isinstance(failure, (EndpointTimeout, InvalidOutput, ContextExceeded)):
         return 0
     if isinstance(error, openai.APIStatusError):
-        return BUSY_RETRIES if error.status_code in BUSY else 0
-    return RETRIES if isinstance(error, openai.APIConnectionError) else 0
+        if error.status_code in BUSY:
+            return BUSY_RETRIES
+        return FAULT_RETRIES if error.status_code >= 500 else 0
+    # A connection that was refused is soon said; one that broke off during an answer is another matter.
+    refused = type(error.__cause__).__name__ == "ConnectError"  # of the HTTP library that the SDK stands on
+    return RETRIES if refused else FAULT_RETRIES
 
 
-def _wait(error: openai.APIError, attempt: int) -> float:
+def _wait(attempt: int, error: openai.APIError | None = None) -> float:
     """Seconds up to the next try: what the endpoint asks for, else doubling; spread, so that rollouts do not march."""
-    asked = 0.0
-    if isinstance(error, openai.APIStatusError):
-        try:
-            asked = float(error.response.headers.get("retry-after", 0))
-        except ValueError:  # a date
-            asked = 0.0
-    seconds = asked if asked > 0 else 0.5 * 2**attempt
+    asked = error.response.headers.get("retry-after", "") if isinstance(error, openai.APIStatusError) else ""
+    seconds = _asked_seconds(asked) or FIRST_WAIT * 2**attempt
     return min(LONGEST_WAIT, seconds * random.uniform(1.0, 1.25))
+
+
+def _asked_seconds(retry_after: str) -> float:
+    """The header's value, which is a number of seconds or a date; 0 where it is neither or over."""
+    try:
+        return max(0.0, float(retry_after))
+    except ValueError:
+        pass
+    try:
+        return max(0.0, (parsedate_to_datetime(retry_after) - datetime.now(UTC)).total_seconds())
+    except (ValueError, TypeError):
+        return 0.0
 
 
 def _detail(error: openai.APIError) -> str:
@@ -239,7 +262,12 @@ def _message(data: dict[str, Any]) -> Message:
     calls = tuple(_tool_call(call, number) for number, call in enumerate(data.get("tool_calls") or ()))
     if calls and content is not None and not content.strip():
         content = ""
-    return Message(role="assistant", content=content, reasoning_content=reasoning, tool_calls=calls)
+    return Message(role="assistant", content=_whole(content), reasoning_content=_whole(reasoning), tool_calls=calls)
+
+
+def _whole(text: str | None) -> str | None:
+    """`text` with what is half a character, which no store and no endpoint takes, replaced."""
+    return text.encode(errors="replace").decode() if isinstance(text, str) else text
 
 
 def _tool_call(call: dict[str, Any], number: int) -> ToolCall:
