@@ -3,7 +3,6 @@
 import json
 import uuid
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,12 +33,6 @@ MESSAGES: list[dict[str, Any]] = [
     {"role": "assistant", "content": "In the attic."},
 ]
 STARTED = "2026-03-04T05:06:07+00:00"
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[TraceStore]:
-    with TraceStore(f"sqlite:///{tmp_path / 'traces.db'}") as opened:
-        yield opened
 
 
 def lines(*values: Any) -> str:
