@@ -416,18 +416,19 @@ def damaged(draw: Any, value: Any) -> Any:
 
 
 @pytest.mark.parametrize("name", [name for name in FILES if name != "huggingface"])
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_no_damage_to_a_file_ends_in_more_than_a_fault(tmp_path: Path, name: str, data: st.DataObject) -> None:
+def test_no_damage_to_a_file_ends_in_more_than_a_fault(
+    tmp_path: Path, store: TraceStore, name: str, data: st.DataObject
+) -> None:
     file, value = FILES[name]
     broken = damaged(data.draw, value)
     if file.endswith("l") and not isinstance(broken, list):
         broken = [broken]
     path = write(tmp_path, file, broken)
-    with TraceStore(f"sqlite:///{tmp_path / 'fuzz.db'}") as store:
-        for format in (None, name.split()[0]):
-            summary = import_traces(store, path, format=format, run=uuid.uuid4().hex)
-            traces = list(store.traces(run=summary.run))
-            assert summary.imported == len(traces)
-            for trace in traces:
-                assert came_back(trace) == trace.messages
+    for format in (None, name.split()[0]):
+        summary = import_traces(store, path, format=format, run=uuid.uuid4().hex)
+        traces = list(store.traces(run=summary.run))
+        assert summary.imported == len(traces)
+        for trace in traces:
+            assert came_back(trace) == trace.messages
