@@ -47,6 +47,8 @@ class Proxy:
             self.said += line
             if "OPENAI_BASE_URL" in line:
                 break
+        else:
+            raise RuntimeError(f"it did not start: {self.said}")
         url = f"http://127.0.0.1:{self.port}/v1"
         _await(self.port)
         return url

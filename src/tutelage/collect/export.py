@@ -46,7 +46,9 @@ def otel_line(trace: Trace) -> str:
         "endTimeUnixNano": _time(max([trace.timestamp, *ends]).timestamp()),
         "attributes": [_attribute("gen_ai.operation.name", "invoke_agent"), _attribute("tutelage.trace", trace.id)],
     }
-    spans = [whole, *(_step(trace, step, trace_id, whole["spanId"]) for step in trace.steps)]
+    # What is context only is in the history of the steps after it.
+    steps = [step for step in trace.steps if trace.messages[step.seen].weight > 0]
+    spans = [whole, *(_step(trace, step, trace_id, whole["spanId"]) for step in steps)]
     resource = {"attributes": [_attribute("service.name", "tutelage")]}
     scopes = [{"scope": {"name": "tutelage"}, "spans": spans}]
     return json.dumps({"resourceSpans": [{"resource": resource, "scopeSpans": scopes}]}, ensure_ascii=False)
