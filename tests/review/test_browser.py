@@ -178,7 +178,8 @@ def test_no_page_is_wider_than_the_window(page: Page, url: str, store: TraceStor
     store.judge(ids[0], 0, Verdict.REJECTED, reviewer="ada")
     page.set_viewport_size({"width": width, "height": 800})
     compare = f"/compare?left={ids[0]}&right={ids[1]}"
-    for path in ("/", f"/trace/{ids[0]}", f"/trace/{ids[0]}?edit=2", "/overview", compare):
+    rerun = f"/trace/{ids[0]}/rerun?from=1"
+    for path in ("/", f"/trace/{ids[0]}", f"/trace/{ids[0]}?edit=2", rerun, "/overview", compare):
         page.goto(url + path)
         assert page.evaluate("document.documentElement.scrollWidth") <= width, path
 
