@@ -1,5 +1,6 @@
 """The application in a real browser: keys, forms that help while one types, and hostile text."""
 
+import base64
 import json
 import re
 from typing import Any
@@ -11,11 +12,14 @@ from browser_helpers import NEEDS_CHROMIUM, SCREENSHOTS, press
 from playwright.sync_api import Browser, Page, expect
 from store_examples import record_trace
 
+from tutelage.agent.results import attach
+from tutelage.review import read_edited, to_editable
 from tutelage.store import TraceStore
 from tutelage.trace import Message, StopReason, Tool, ToolCall, Verdict
 from tutelage.world import Reward
 
 pytestmark = NEEDS_CHROMIUM
+PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 SCHEMA = {"type": "object", "properties": {"id": {"type": "string"}}, "required": ["id"]}
 DEFINITION = {"type": "function", "function": {"name": "look", "parameters": SCHEMA}}
 TOOL = Tool(name="look", definition=json.dumps(DEFINITION))
@@ -174,7 +178,8 @@ def test_no_page_is_wider_than_the_window(page: Page, url: str, store: TraceStor
     store.judge(ids[0], 0, Verdict.REJECTED, reviewer="ada")
     page.set_viewport_size({"width": width, "height": 800})
     compare = f"/compare?left={ids[0]}&right={ids[1]}"
-    for path in ("/", f"/trace/{ids[0]}", f"/trace/{ids[0]}?edit=2", "/overview", compare):
+    rerun = f"/trace/{ids[0]}/rerun?from=1"
+    for path in ("/", f"/trace/{ids[0]}", f"/trace/{ids[0]}?edit=2", rerun, "/overview", compare):
         page.goto(url + path)
         assert page.evaluate("document.documentElement.scrollWidth") <= width, path
 
@@ -193,9 +198,9 @@ def test_every_page_keeps_to_wcag_2_2_aa(browser: Browser, url: str, store: Trac
     for path in ("/?sort=worth&kind=kind+1", "/overview", "/runs", compare, *(f"/trace/{ids[0]}{p}" for p in paths)):
         page.goto(url + path)
         name = re.sub(r"\W+", "-", path.replace(ids[0], "").replace(ids[1], "")).strip("-")
+        page.evaluate("scrollTo(0, 0)")  # what the head covers is no target
         page.screenshot(path=SCREENSHOTS / f"{name}-{scheme}.png", full_page=True)
         rules = {"runOnly": {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]}}
-        page.evaluate("scrollTo(0, 0)")  # what the head covers is no target
         violations = Axe().run(page, options=rules).response["violations"]
         assert [(fault["help"], fault["nodes"][0]["target"]) for fault in violations] == [], path
 
@@ -291,3 +296,26 @@ def test_long_results_are_folded_with_their_size_and_opened_where_a_searched_wor
     expect(page.get_by_text("4,806 characters")).to_be_visible()
     page.goto(f"{url}/trace/{recording.id}?q=needle")
     expect(page.get_by_text("needle")).to_be_visible()
+
+
+def test_a_picture_that_a_tool_gave_is_shown_and_anything_else_is_a_download(
+    page: Page, url: str, store: TraceStore
+) -> None:
+    picture = base64.b64decode(PIXEL)
+    attached = [attach(picture, "image/png", "screenshot"), attach(b"<script>alert(1)</script>", "text/html", "page")]
+    recording = record_trace(store, finish=False)
+    parts = tuple(one.part for one in attached)
+    message = Message(role="tool", tool_call_id="c0", content="[image]", parts=parts)
+    recording.message(message, [one.data for one in attached])
+    recording.finish(StopReason.ANSWER)
+    page.goto(f"{url}/trace/{recording.id}")
+    shown = page.get_by_role("img", name="screenshot")
+    expect(shown).to_be_visible()
+    assert shown.evaluate("picture => picture.naturalWidth") == 1
+    with page.expect_download() as download:
+        page.get_by_role("link", name="page", exact=True).click()
+    assert download.value.path().read_bytes() == b"<script>alert(1)</script>"
+    answer = page.request.get(f"{url}/trace/{recording.id}/part/{parts[1].sha256}")
+    assert answer.headers["content-type"] == "application/octet-stream"
+    assert page.request.get(f"{url}/trace/{record_trace(store, 'o').id}/part/{parts[0].sha256}").status == 404
+    assert read_edited(to_editable(store.load(recording.id).messages))[-1] == message

@@ -101,9 +101,12 @@ def test_what_is_worth_a_look_comes_first_and_says_why(store: TraceStore) -> Non
     edited = record_trace(store, "edited").id
     store.revise(edited, store.load(edited).messages[:-1], base=0, author="ada", note="")
     store.judge(record_trace(store, "judged").id, 0, Verdict.REJECTED, reviewer="ada")
+    contested = record_trace(store, "contested", reward=1.0).id
+    store.scores.add(contested, 0, model="judge", prompt_sha256="p", score=0.2, reason="rude")
+    store.scores.add(record_trace(store, "agreed").id, 0, model="judge", prompt_sha256="p", score=0.9, reason="")
     page = store.listing.page(Selection(), Sort.WORTH, limit=50)
     first = [listed.summary.task_id for listed in page]
-    assert first[:5] == ["edited", "lucky", "half", "argued", "argued"]
+    assert first[:6] == ["edited", "contested", "lucky", "half", "argued", "argued"]
     assert set(first[-2:]) == {"cut", "judged"}
     assert page[0].why == "edited: awaits a verdict"
 

@@ -5,9 +5,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from tutelage.agent.results import ToolResult
-from tutelage.agent.rollout import read_arguments
+from tutelage.agent.rollout import read_arguments, result_message
 from tutelage.agent.servers import Servers
-from tutelage.agent.truncate import truncate
 from tutelage.errors import TutelageError
 from tutelage.trace import Message, ToolCall
 
@@ -55,6 +54,7 @@ class Replay:
     ran: Collection[ToolCall]
     result_characters: int  # longer results are cut, as they were when they were recorded
     decide: Decide
+    blobs: list[bytes] = field(default_factory=list)  # of the new results' parts
     _always: set[Topic] = field(default_factory=set)
 
     async def run(self, history: Sequence[Message]) -> list[Message]:
@@ -84,8 +84,10 @@ class Replay:
             if decision is Decision.KEEP and before:
                 return before
         message = self._message(call, await self.servers.call(call.name, arguments))
-        if before is None or call not in self.ran or _same(message, before):
+        if before is None or call not in self.ran:
             return message
+        if _same(message, before):
+            return before
         decision = await self._ask(Question(Topic.DIFFERENCE, step, call, kept, message.content or ""))
         return before if decision is Decision.KEEP else message
 
@@ -100,8 +102,9 @@ class Replay:
         return decision
 
     def _message(self, call: ToolCall, result: ToolResult) -> Message:
-        text = truncate(result.text, self.result_characters)
-        return Message(role="tool", content=text, tool_call_id=call.id, is_error=result.is_error)
+        message, blobs = result_message(call, result, self.result_characters)
+        self.blobs += blobs
+        return message
 
 
 def _same(now: Message, before: Message) -> bool:

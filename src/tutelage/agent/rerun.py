@@ -124,7 +124,9 @@ async def rerun(
             except ServerDied as error:
                 raise TutelageError(redact(str(error))) from None
             base = plan.trace.revision
-            recording = store.begin_rerun(plan.trace.id, kept, base=base, model=asked.model, author=author, hint=hint)
+            recording = store.begin_rerun(
+                plan.trace.id, kept, base=base, model=asked.model, author=author, hint=hint, blobs=replay.blobs
+            )
             for message in kept:
                 if on_message:
                     on_message(message)

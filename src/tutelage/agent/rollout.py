@@ -234,14 +234,7 @@ class Rollout:
             raise _Stop(StopReason.REPEATED_CALL)
 
     def _record_result(self, call: ToolCall, result: ToolResult) -> None:
-        """The result as the model is to see it; what of it the text does not show is recorded beside it."""
-        text = truncate(result.text, self.limits.tool_result_characters)
-        attachments = result.attachments
-        if text != result.text:
-            attachments = (attach(result.text.encode(), "text/plain", WHOLE_TEXT), *attachments)
-        parts = tuple(attachment.part for attachment in attachments)
-        message = Message(role="tool", content=text, tool_call_id=call.id, is_error=result.is_error, parts=parts)
-        self._record(message, [attachment.data for attachment in attachments])
+        self._record(*result_message(call, result, self.limits.tool_result_characters))
 
     def _record(self, message: Message, blobs: Sequence[bytes] = ()) -> None:
         self.recording.message(message, blobs)
@@ -266,6 +259,17 @@ def with_hint(messages: Sequence[Message], hint: str) -> Sequence[Message]:
     first, rest = (messages[0], messages[1:]) if messages and messages[0].role == "system" else (None, messages)
     told = f"{first.content}\n\n{hint}" if first and first.content else hint
     return [Message(role="system", content=told), *rest]
+
+
+def result_message(call: ToolCall, result: ToolResult, characters: int) -> tuple[Message, list[bytes]]:
+    """The result as the model is to see it, and the bytes of what its text does not show."""
+    text = truncate(result.text, characters)
+    attachments = result.attachments
+    if text != result.text:
+        attachments = (attach(result.text.encode(), "text/plain", WHOLE_TEXT), *attachments)
+    parts = tuple(attachment.part for attachment in attachments)
+    message = Message(role="tool", content=text, tool_call_id=call.id, is_error=result.is_error, parts=parts)
+    return message, [attachment.data for attachment in attachments]
 
 
 def read_arguments(call: ToolCall) -> dict[str, Any] | ToolResult:

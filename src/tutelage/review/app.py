@@ -92,6 +92,7 @@ def create_app(project: Project, store: TraceStore, reviewer: str, access: str |
             post("/undo", listing.undo),
             get("/trace/{id}", reading.trace),
             get("/trace/{id}/tokens/{index:int}", reading.tokens),
+            get("/trace/{id}/part/{sha256}", reading.part),
             get("/trace/{id}/diff", reading.diff),
             post("/trace/{id}/verdict", reading.judge),
             post("/trace/{id}/tags", reading.tag),

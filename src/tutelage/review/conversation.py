@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from tutelage.agent.arguments import fault
 from tutelage.review.changes import pretty
 from tutelage.review.differences import origins
-from tutelage.trace import RERUN, Message, Step, Tool, Trace, Verdict
+from tutelage.trace import RERUN, Message, Part, Step, Tool, Trace, Verdict
 
 LONG = 1_500  # characters; longer texts are folded
 SHOWN, SHOWN_LINES = 600, 8  # characters and lines of them that stand above the fold
+PICTURES = ("image/png", "image/jpeg", "image/gif", "image/webp")  # which cannot hold a script
 CUT_OFF = "length"  # the finish reason of a message that the token limit ended
 
 
@@ -51,6 +52,15 @@ class Block:
         text = self.content[:SHOWN]
         end = text.rfind("\n", SHOWN // 2)
         return "\n".join((text[:end] if end > 0 else text).splitlines()[:SHOWN_LINES])
+
+    @property
+    def pictures(self) -> list[Part]:
+        return [part for part in self.message.parts if part.mime_type in PICTURES]
+
+    @property
+    def files(self) -> list[Part]:
+        """What a tool gave beside text and pictures."""
+        return [part for part in self.message.parts if part.mime_type not in PICTURES]
 
     @property
     def headline(self) -> str:

@@ -7,10 +7,10 @@ from typing import Any
 from pydantic import ValidationError
 
 from tutelage.errors import TutelageError
-from tutelage.trace import Message
+from tutelage.trace import Message, Part
 
 MESSAGE_KEYS = {
-    *("role", "content", "reasoning_content", "reasoning", "tool_calls", "tool_call_id", "weight", "is_error")
+    *("role", "content", "reasoning_content", "reasoning", "tool_calls", "tool_call_id", "weight", "is_error", "parts")
 }
 CALL_KEYS = {"id", "type", "function"}
 FUNCTION_KEYS = {"name", "arguments"}
@@ -34,13 +34,14 @@ def read_edited(text: str) -> list[Message]:
         try:
             _check_keys(entry, number)
             message = Message.from_openai(entry)
+            parts = tuple(Part.model_validate(part) for part in entry.get("parts", ()))
         except ValidationError as error:
             fault = error.errors()[0]
             where = ".".join(map(str, fault["loc"]))
             raise TutelageError(f'Message {number}: "{where}": {fault["msg"]}.') from None
         except (AttributeError, KeyError, TypeError) as error:
             raise TutelageError(f"Message {number} is no chat message: {error!r}.") from None
-        messages.append(message.model_copy(update={"is_error": bool(entry.get("is_error", False))}))
+        messages.append(message.model_copy(update={"is_error": bool(entry.get("is_error", False)), "parts": parts}))
     check_messages(messages)
     return messages
 
@@ -76,4 +77,6 @@ def _for_editing(message: Message) -> dict[str, Any]:
         entry["weight"] = message.weight
     if message.is_error:
         entry["is_error"] = True
+    if message.parts:
+        entry["parts"] = [part.model_dump() for part in message.parts]
     return entry

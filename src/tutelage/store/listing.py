@@ -17,6 +17,7 @@ from tutelage.store.summaries import TraceSummary, selected, summary
 from tutelage.trace import StopReason, Verdict
 
 RARE = 0.02  # a tool that fewer of the traces call is rare
+CONTESTED = 0.5  # reward and a judging model's score this far apart contradict each other
 ENOUGH_TO_BE_RARE = 50  # traces; among fewer, every tool is
 
 
@@ -58,6 +59,7 @@ class Counts(NamedTuple):
 
 WHY = (
     "edited: awaits a verdict",
+    "verifier and judging model disagree",
     "full reward in spite of tool errors or an early end",
     "partial reward",
     "another attempt of this run got another reward",
@@ -166,17 +168,24 @@ class Listing:
             .group_by(other.c.task_id, other.c.run)
             .having(func.min(other.c.reward) != func.max(other.c.reward))
         )
+        scores = schema.scores.c
+        contested = (
+            select(scores.trace_id)
+            .join(other, and_(other.c.trace_id == scores.trace_id, other.c.revision == scores.revision))
+            .where(func.abs(scores.score - other.c.reward) >= CONTESTED)
+        )
         lucky = and_(row.reward >= 1, or_(row.errors > 0, row.stop_reason != StopReason.ANSWER.value))
         ranks: list[tuple[Any, int]] = [
-            (or_(row.stop_reason.is_(None), row.verdict != Verdict.UNDECIDED.value), 6),
+            (or_(row.stop_reason.is_(None), row.verdict != Verdict.UNDECIDED.value), 7),
             (row.revision > 0, 0),
-            (lucky, 1),
-            (and_(row.reward > 0, row.reward < 1), 2),
-            (tuple_(row.task_id, row.run).in_(disagreeing), 3),
+            (row.trace_id.in_(contested), 1),
+            (lucky, 2),
+            (and_(row.reward > 0, row.reward < 1), 3),
+            (tuple_(row.task_id, row.run).in_(disagreeing), 4),
         ]
         if rare and counts.total >= ENOUGH_TO_BE_RARE:
-            ranks.append((holds_any(row.tools, rare), 4))
-        return case(*ranks, else_=5)
+            ranks.append((holds_any(row.tools, rare), 5))
+        return case(*ranks, else_=6)
 
 
 def _order(sort: Sort, worth: ColumnElement[int] | None) -> list[Any]:

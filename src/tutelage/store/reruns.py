@@ -1,7 +1,7 @@
 """A trace run again from one of its steps, as it is recorded; each call is on disk when it returns."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -11,6 +11,7 @@ from sqlalchemy.exc import IntegrityError
 
 from tutelage.errors import TutelageError
 from tutelage.store import schema
+from tutelage.store.blobs import keep_blobs
 from tutelage.store.history import branch, chain
 from tutelage.store.recording import Recording
 from tutelage.store.summaries import summarise
@@ -65,14 +66,21 @@ class RerunRecording(Recording):
 
 
 def begin_rerun(
-    engine: Engine, trace_id: str, messages: Sequence[Message], *, base: int, model: str, author: str, hint: str
+    engine: Engine,
+    trace_id: str,
+    messages: Sequence[Message],
+    *,
+    base: int,
+    about: Mapping[str, str],
+    blobs: Sequence[bytes],
 ) -> RerunRecording:
     """Start recording what follows `messages`, the beginning that is kept of the revision `base`."""
     table = schema.reruns
     with engine.begin() as connection:
         rows, _ = chain(connection, trace_id, base)
+        keep_blobs(connection, trace_id, blobs)
         head = branch(connection, trace_id, rows, messages)
-        values = {"base": base, "kept": len(messages), "head_id": head, "model": model, "hint": hint, "author": author}
+        values = {"base": base, "kept": len(messages), "head_id": head, **about}
         made = connection.execute(insert(table).values(trace_id=trace_id, started=now().isoformat(), **values))
         assert made.inserted_primary_key is not None
         row = connection.execute(select(table).where(table.c.id == made.inserted_primary_key[0])).one()

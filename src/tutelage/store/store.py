@@ -314,10 +314,22 @@ class TraceStore:
         return base + 1
 
     def begin_rerun(
-        self, trace_id: str, messages: Sequence[Message], *, base: int, model: str, author: str, hint: str = ""
+        self,
+        trace_id: str,
+        messages: Sequence[Message],
+        *,
+        base: int,
+        model: str,
+        author: str,
+        hint: str = "",
+        blobs: Sequence[bytes] = (),
     ) -> RerunRecording:
-        """Start recording what follows `messages`, the beginning that is kept of the revision `base`."""
-        return begin_rerun(self._engine, trace_id, messages, base=base, model=model, author=author, hint=hint)
+        """Start recording what follows `messages`, the beginning that is kept of the revision `base`.
+
+        `blobs` are the bytes of parts that were not there before.
+        """
+        about = {"model": model, "author": author, "hint": hint}
+        return begin_rerun(self._engine, trace_id, messages, base=base, about=about, blobs=blobs)
 
     def unfinished_reruns(self, trace_id: str) -> list[UnfinishedRerun]:
         """Those that still run or were broken off, oldest first."""

@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from tutelage.errors import TutelageError
 from tutelage.review.changes import pretty
-from tutelage.review.conversation import blocks
+from tutelage.review.conversation import PICTURES, blocks
 from tutelage.review.differences import differences
 from tutelage.review.pages.common import back, finished, number, page, redirect, text, verdict
 from tutelage.review.query import ListQuery
@@ -116,6 +116,19 @@ def tokens(review: "Review", request: Request) -> Response:
             problem = f'"{error.name}" is not installed. Install it with: pip install "tutelage[dataset]"'
     student = review.project.settings.student
     return page(review, "tokens.html", trace=found, index=index, row=row, problem=problem, student=student)
+
+
+def part(review: "Review", request: Request) -> Response:
+    """What a tool gave beside text: a picture is shown, all else, which may hold a script, is a download."""
+    found = review.store.load(request.path_params["id"], _number(request.query_params.get("revision")))
+    sha256 = request.path_params["sha256"]
+    named = next((part for message in found.messages for part in message.parts if part.sha256 == sha256), None)
+    data = review.store.blob(sha256) if named else None
+    if named is None or data is None:
+        raise TutelageError("The store does not hold that part of a result.")
+    is_picture = named.mime_type in PICTURES
+    headers = {"Content-Disposition": "inline" if is_picture else "attachment", "Cache-Control": "private, immutable"}
+    return Response(data, media_type=named.mime_type if is_picture else "application/octet-stream", headers=headers)
 
 
 def diff(review: "Review", request: Request) -> Response:
