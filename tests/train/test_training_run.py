@@ -5,25 +5,22 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from safetensors.numpy import load_file
-from train_samples import tiny, unrolled
+from train_samples import tiny, unrolled, write_rows
 from train_settings import CONFIG
 
 from tutelage.errors import TutelageError
 from tutelage.train.run import TrainResult, load_result, train
 from tutelage.train.sft import Progress
-from tutelage.train.tree import Row
 
 
 @pytest.fixture
 def build(tmp_path: Path) -> Path:
     folder = tmp_path / "build"
     folder.mkdir()
-    write(folder / "train.parquet", unrolled(traces=8))
-    write(folder / "validation.parquet", unrolled(traces=2, seed=7))
+    write_rows(folder / "train.parquet", unrolled(traces=8))
+    write_rows(folder / "validation.parquet", unrolled(traces=2, seed=7))
     return folder
 
 
@@ -31,16 +28,6 @@ def build(tmp_path: Path) -> Path:
 def weights(tmp_path: Path) -> Path:
     tiny("llama", "sdpa").save_pretrained(tmp_path / "weights")
     return tmp_path / "weights"
-
-
-def write(path: Path, rows: list[Row]) -> None:
-    columns = {
-        "input_ids": pa.array([row.input_ids for row in rows], pa.list_(pa.int32())),
-        "weights": pa.array([row.weights for row in rows], pa.list_(pa.float32())),
-        "trace_id": [row.trace_id for row in rows],
-        "step": pa.array([row.step for row in rows], pa.int32()),
-    }
-    pq.write_table(pa.table(columns), path)
 
 
 def adapters(out: Path) -> dict[str, list[float]]:
@@ -192,7 +179,7 @@ def test_no_rows_and_no_build_are_said_plainly(weights: Path, tmp_path: Path) ->
     empty = tmp_path / "empty"
     empty.mkdir()
     for name in ("train", "validation"):
-        write(empty / f"{name}.parquet", [])
+        write_rows(empty / f"{name}.parquet", [])
     with pytest.raises(TutelageError, match="holds no rows"):
         train(empty, weights, tmp_path / "out2", CONFIG)
     (empty / "train.parquet").write_bytes(b"PAR1 cut off")

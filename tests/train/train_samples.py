@@ -1,6 +1,10 @@
 """Tiny random models and rows of the shape that unrolled traces have."""
 
+from pathlib import Path
+
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import torch
 from peft import PeftModel
 from pydantic import JsonValue
@@ -108,3 +112,13 @@ def unrolled(
                 [history, completion[: part // 2 + step % 2 * part], draw.integers(3, vocabulary, part)]
             )
     return rows
+
+
+def write_rows(path: Path, rows: list[Row]) -> None:
+    columns = {
+        "input_ids": pa.array([row.input_ids for row in rows], pa.list_(pa.int32())),
+        "weights": pa.array([row.weights for row in rows], pa.list_(pa.float32())),
+        "trace_id": [row.trace_id for row in rows],
+        "step": pa.array([row.step for row in rows], pa.int32()),
+    }
+    pq.write_table(pa.table(columns), path)

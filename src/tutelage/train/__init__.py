@@ -8,6 +8,7 @@
     fast.py          leaner forms of LoRA and MLP modules
     sft.py           the Hugging Face Trainer whose batch is a step's trees
     processes.py     several processes that train together
+    planner.py       memory and time, before a training starts
     run.py           `train`: a build's rows -> adapter, losses, TensorBoard
     stage.py         the same for a project
     weights.py, adapter_gguf.py   from and to llama.cpp's files

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from transformers import AttentionInterface, PreTrainedModel
 
 from tutelage.errors import TutelageError
+from tutelage.train.compute import as_typed
 from tutelage.train.tree import Segment, Tree
 
 NAME = "tutelage_tree"
@@ -112,7 +113,7 @@ class _TreeAttention(torch.autograd.Function):  # type: ignore[misc]  # seen as 
         kept = []
         heads, tokens, size = q.shape
         out = q.new_empty(tokens, heads, size)
-        with torch.autocast(q.device.type, enabled=False):
+        with as_typed(q.device):
             for start, end, slices in ctx.pieces:
                 keys, values = _take(k, slices), _take(v, slices)
                 probabilities = _probabilities(_grouped(q, start, end, len(k)), keys, end - start, window, scale)

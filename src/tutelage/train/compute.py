@@ -4,7 +4,9 @@ import ctypes
 import os
 import platform
 import time
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -35,6 +37,11 @@ def measure(seconds: float = 0.5, share: int = 1) -> Compute:
     speeds = {dtype: _gflops(device, dtype, seconds / len(types)) for dtype in types}
     dtype = torch.bfloat16 if speeds[torch.bfloat16] > 1.3 * speeds.get(torch.float32, 0.0) else torch.float32
     return Compute(device, dtype, round(speeds[dtype], 1), threads)
+
+
+def as_typed(device: torch.device) -> AbstractContextManager[Any]:
+    """Products in the types of what is multiplied, whatever autocast is on; there is none on "meta"."""
+    return nullcontext() if device.type == "meta" else torch.autocast(device.type, enabled=False)
 
 
 def keep_freed_memory() -> None:

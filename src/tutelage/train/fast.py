@@ -15,6 +15,8 @@ from peft.tuners.lora import Linear
 from torch import Tensor, nn
 from torch.nn import functional
 
+from tutelage.train.compute import as_typed
+
 
 def speed_up(model: PeftModel) -> None:
     """Replace, in place, the forward of plain LoRA modules, SwiGLU MLPs and RMS norms by an equal, leaner one."""
@@ -111,7 +113,7 @@ class _LoraLinear(torch.autograd.Function):  # type: ignore[misc]  # seen as Any
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, bias: Tensor | None, weight: Tensor, a: Tensor, b: Tensor, scale: float) -> Tensor:
-        with torch.autocast(x.device.type, enabled=False):
+        with as_typed(x.device):
             flat = x.reshape(-1, x.shape[-1]).to(weight.dtype)
             out, inner = _Lora(weight, a, b, scale).forward(flat, bias)
         ctx.save_for_backward(flat, inner, weight, a, b)
@@ -139,7 +141,7 @@ class _SwiGluMlp(torch.autograd.Function):  # type: ignore[misc]  # seen as Any
     @staticmethod
     def forward(ctx: Any, x: Tensor, *parts: Any) -> Tensor:
         gate, up, down = _Lora(*parts[:4]), _Lora(*parts[4:8]), _Lora(*parts[8:])
-        with torch.autocast(x.device.type, enabled=False):
+        with as_typed(x.device):
             flat = x.reshape(-1, x.shape[-1]).to(gate.weight.dtype)
             g, inner_g = gate.forward(flat)
             u, inner_u = up.forward(flat)

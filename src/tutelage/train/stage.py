@@ -14,6 +14,8 @@ from tutelage.project import Project
 from tutelage.train.config import TrainConfig
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
+
     from tutelage.train.run import TrainResult
 
 WEIGHTS = "weights"  # beside the training's folder: the student, dequantised
@@ -21,12 +23,19 @@ WEIGHTS = "weights"  # beside the training's folder: the student, dequantised
 
 @dataclass(frozen=True)
 class TrainingPlan:
-    """What a training would do."""
+    """What a training would do, and what it would take on this machine."""
 
     rows: int
     steps: int
     tokens_unrolled: int
     tokens_tree: int
+    parameters: int
+    trained: int
+    device: str
+    dtype: str
+    peak_mb: int
+    free_mb: int
+    seconds: int
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -34,23 +43,56 @@ class TrainingPlan:
     def sentence(self) -> str:
         return (
             f"{self.rows} rows in {self.steps} steps: {self.tokens_unrolled:,} tokens unrolled, "
-            f"{self.tokens_tree:,} in trees ({self.tokens_unrolled / max(self.tokens_tree, 1):.1f} times fewer)."
+            f"{self.tokens_tree:,} in trees ({self.tokens_unrolled / max(self.tokens_tree, 1):.1f} times fewer).\n"
+            f"{self.parameters:,} parameters, {self.trained:,} of them trained "
+            f"({self.trained / self.parameters:.1%}), in {self.dtype} on {self.device}.\n"
+            f"About {self.seconds / 60:.0f} min and {self.peak_mb:,} MB at most; {self.free_mb:,} MB are free."
         )
 
 
 def plan_training(project: Project, build: Path) -> TrainingPlan:
-    """Count the rows, steps and tokens of a training without running it."""
+    """Count a training's rows, steps, tokens, memory and time without running it.
+
+    Raises TutelageError where it does not fit into this machine's memory, with what to change.
+    """
+    config = train_config(project)
     try:
+        from tutelage.train.compute import measure
+        from tutelage.train.planner import MIB, plan_needs
         from tutelage.train.rows import load_rows
         from tutelage.train.tree import plan_step, plan_steps
     except ModuleNotFoundError as error:
-        raise MissingExtra(error.name or "numpy", "train") from error
-    config = train_config(project)
+        raise MissingExtra(error.name or "torch", "train") from error
     rows = load_rows(build / "train.parquet")
+    if not rows:
+        raise TutelageError(f"{build / 'train.parquet'} holds no rows. Collect or approve more traces, then rebuild.")
     steps = plan_steps(rows, config.rows_per_step, config.epochs, config.seed)
     trees = [tree for step in steps for tree in plan_step(step, config.tree_tokens)]
+    compute = measure()
+    needs = plan_needs(student_config(project), config, compute, steps)
+    if not needs.fits:
+        longest = max(map(len, rows))
+        lower = (
+            f"[train] tree_tokens (now {config.tree_tokens})"
+            if needs.largest_tree > longest
+            else f"[dataset] max_length (the longest row has {longest} tokens)"
+        )
+        raise TutelageError(
+            f"This training needs about {needs.peak_bytes / MIB:,.0f} MB; {needs.free_bytes / MIB:,.0f} MB are free. "
+            f"Lower {lower} in tutelage.toml, or name a smaller student."
+        )
     return TrainingPlan(
-        len(rows), len(steps), sum(tree.tokens_unrolled for tree in trees), sum(len(tree) for tree in trees)
+        rows=len(rows),
+        steps=len(steps),
+        tokens_unrolled=sum(tree.tokens_unrolled for tree in trees),
+        tokens_tree=sum(map(len, trees)),
+        parameters=needs.parameters,
+        trained=needs.trained,
+        device=compute.device.type,
+        dtype=str(compute.dtype).removeprefix("torch."),
+        peak_mb=round(needs.peak_bytes / MIB),
+        free_mb=round(needs.free_bytes / MIB),
+        seconds=round(needs.seconds),
     )
 
 
@@ -88,6 +130,19 @@ def train_config(project: Project) -> TrainConfig:
         raise TutelageError(
             f'tutelage.toml: [train] "{key}": {first["msg"]}. Known keys: {", ".join(TrainConfig.model_fields)}.'
         ) from None
+
+
+def student_config(project: Project) -> PreTrainedConfig:
+    """The student's architecture, without its weights. Raises TutelageError where there is no student."""
+    from transformers import AutoConfig
+
+    from tutelage.render.engine import Engine
+    from tutelage.render.student import student_engine, student_gguf
+    from tutelage.train.weights import gguf_config
+
+    if student_engine(project.settings.student) is Engine.LLAMA_CPP:
+        return gguf_config(student_gguf(project.settings.student, project.folder))
+    return AutoConfig.from_pretrained(student_folder(project, project.folder))
 
 
 def student_folder(project: Project, cache: Path) -> Path:

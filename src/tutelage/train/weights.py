@@ -89,6 +89,11 @@ def student_weights(gguf_file: Path, cache: Path, on_progress: Callable[[float],
     return folder
 
 
+def gguf_config(gguf_file: Path) -> PreTrainedConfig:
+    """The Hugging Face config of a GGUF file. Raises TutelageError for a family other than FAMILIES."""
+    return _config(read_header(gguf_file), _Tensors(gguf_file).tensors, gguf_file)
+
+
 class _Tensors(gguf.GGUFReader):  # type: ignore[misc]  # ships no types
     """The package's reader over a plain array: over a memmap object, as it opens it, a vocabulary takes six seconds."""
 

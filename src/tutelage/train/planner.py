@@ -1,0 +1,124 @@
+"""What a training will take, before it starts: parameters, memory and time.
+
+The student is built without its weights (PyTorch's "meta" device) and run forward and backward over the largest tree:
+what autograd keeps, and every product, are counted, not computed, so that any architecture is planned alike.
+"""
+
+import resource
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import psutil
+import torch
+from torch import Tensor
+from torch.autograd.graph import saved_tensors_hooks
+from torch.utils.flop_counter import FlopCounterMode
+from transformers import AutoModelForCausalLM, PreTrainedConfig
+
+from tutelage.train import attention
+from tutelage.train.compute import Compute
+from tutelage.train.config import TrainConfig
+from tutelage.train.fast import speed_up
+from tutelage.train.hybrid import follow_branches
+from tutelage.train.lora import add_lora
+from tutelage.train.loss import CHUNK, tree_logprobs
+from tutelage.train.tree import Row, Tree, plan_step
+
+ADAPTER_BYTES = 16  # of a trained parameter: itself, its gradient, AdamW's two moments
+OF_PRODUCTS = 0.65  # the share of its products' speed that a step reaches
+ON_HEAP = 4 / 3  # what glibc's heap takes for what is kept, holes between included: measured on SmolLM2-135M
+CUDA_CONTEXT = 600 << 20
+MIB = 2**20
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a training takes on this machine."""
+
+    parameters: int
+    trained: int
+    largest_tree: int  # tokens
+    peak_bytes: int  # of the process, or of the GPU
+    free_bytes: int
+    seconds: float
+
+    @property
+    def fits(self) -> bool:
+        return self.peak_bytes <= self.free_bytes
+
+
+def plan_needs(
+    student: PreTrainedConfig, config: TrainConfig, compute: Compute, steps: Sequence[Sequence[Row]]
+) -> Needs:
+    """Raises TutelageError where the adapters do not fit the student."""
+    trees = [tree for step in steps for tree in plan_step(step, config.tree_tokens)]
+    largest = max(trees, key=len)
+    held = _held_already(compute)
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(student, dtype=compute.dtype, attn_implementation=attention.NAME)
+        model.config.use_cache = False
+        follow_branches(model)
+        adapted = add_lora(model, config)
+    speed_up(adapted)
+    parameters = [(p.numel(), p.requires_grad) for p in adapted.parameters()]
+    trained = sum(size for size, learns in parameters if learns)
+    frozen = sum(size for size, learns in parameters if not learns)
+    kept, operations = _kept_and_operations(model, largest)
+    weights = frozen * compute.dtype.itemsize + trained * ADAPTER_BYTES
+    working = _working(student.get_text_config(), largest, compute.dtype)
+    tokens = sum(map(len, trees))
+    return Needs(
+        parameters=frozen + trained,
+        trained=trained,
+        largest_tree=len(largest),
+        peak_bytes=round(held + weights + kept * (ON_HEAP if compute.device.type == "cpu" else 1) + working),
+        free_bytes=held + _free(compute),
+        seconds=operations * tokens / len(largest) / (compute.gflops * 1e9 * OF_PRODUCTS),
+    )
+
+
+def _kept_and_operations(model: Any, tree: Tree) -> tuple[int, int]:
+    """Bytes that autograd keeps of the tree's forward pass, weights aside, and operations of both passes."""
+    own = {id(parameter) for parameter in model.parameters()}
+    sizes: dict[int, Tensor] = {}  # held, so that no identity is given twice
+
+    def keep(tensor: Tensor) -> Tensor:
+        whole = tensor if tensor._base is None else tensor._base
+        if id(whole) not in own:
+            sizes[id(whole)] = whole
+        return tensor
+
+    model.train()
+    with FlopCounterMode(display=False) as counter:
+        with saved_tensors_hooks(keep, lambda tensor: tensor):
+            loss = tree_logprobs(model, tree).sum()
+        kept = sum(tensor.numel() * tensor.element_size() for tensor in sizes.values())
+        loss.backward()
+    operations: int = counter.get_total_flops()
+    return kept, operations
+
+
+def _working(config: Any, tree: Tree, dtype: torch.dtype) -> int:
+    """Bytes of what lives for a moment: a chunk of logits, the head as the product packs it, one layer's gradients."""
+    logits = min(CHUNK, len(tree.targets)) * config.vocab_size * (4 if dtype == torch.float32 else 4 + dtype.itemsize)
+    widest = max(getattr(config, "intermediate_size", 0), config.hidden_size)
+    head = config.vocab_size * config.hidden_size * dtype.itemsize
+    gradients = 5 * len(tree) * widest * dtype.itemsize
+    return int(logits + head + gradients)
+
+
+def _held_already(compute: Compute) -> int:
+    """Bytes that Python and its libraries hold before a model is loaded."""
+    if compute.device.type == "cuda":
+        return CUDA_CONTEXT
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def _free(compute: Compute) -> int:
+    if compute.device.type == "cuda":
+        free: int = torch.cuda.mem_get_info()[0]
+        return free - CUDA_CONTEXT
+    available: int = psutil.virtual_memory().available
+    return available

@@ -1,0 +1,59 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from train_samples import unrolled, write_rows
+from transformers import AutoModelForCausalLM, LlamaConfig
+
+from tutelage.errors import TutelageError
+from tutelage.project import Project
+from tutelage.train import planner
+from tutelage.train.stage import plan_training
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    """A student of 10 million parameters and one step of 3,000 tokens: 400 MB beyond what Python holds by itself."""
+    config = LlamaConfig(
+        vocab_size=4_000,
+        hidden_size=256,
+        intermediate_size=1_024,
+        num_hidden_layers=8,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        tie_word_embeddings=True,
+    )
+    AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path / "weights")
+    (tmp_path / "build").mkdir()
+    write_rows(tmp_path / "build" / "train.parquet", unrolled(1, shared=2_000, steps=4, part=150, vocabulary=4_000))
+    write_rows(tmp_path / "build" / "validation.parquet", [])
+    (tmp_path / "tutelage.toml").write_text(
+        'name = "planned"\n[student]\nmodel = "weights"\nurl = "http://127.0.0.1:1/v1"\n[train]\ntree_tokens = 4000\n'
+    )
+    return Project.open(tmp_path)
+
+
+def test_the_planned_peak_is_the_measured_one_within_a_fifth(project: Project) -> None:
+    program = Path(__file__).with_name("measure_peak.py")
+    ended = subprocess.run([sys.executable, str(program), str(project.folder)], capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr[-2000:]
+    found = json.loads(ended.stdout.splitlines()[-1])
+    assert found["measured"] > 700  # not Python alone
+    assert found["planned"] == pytest.approx(found["measured"], rel=0.2)
+
+
+def test_a_plan_counts_parameters_and_takes_a_bigger_tree_for_more(project: Project) -> None:
+    plan = plan_training(project, project.folder / "build")
+    layer = 16 * (2 * (256 + 256) + 2 * (256 + 128) + 3 * (256 + 1_024))  # rank 16 on q, o; k, v; gate, up, down
+    assert plan.trained == 8 * layer
+    assert plan.parameters > 9_000_000
+    assert plan.seconds >= 0 and plan.peak_mb > 300
+    assert f"{plan.trained:,} of them trained" in plan.sentence()
+
+
+def test_what_cannot_fit_is_refused_with_what_to_change(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(planner, "_free", lambda compute: 0)
+    with pytest.raises(TutelageError, match=r"needs about [\d,]+ MB; .* Lower \[train\] tree_tokens \(now 4000\)"):
+        plan_training(project, project.folder / "build")
