@@ -24,7 +24,7 @@ from tutelage.train.fast import speed_up
 from tutelage.train.lora import add_lora
 from tutelage.train.run import load_student
 from tutelage.train.sft import StepTrees, TreeTrainer
-from tutelage.train.tree import Row, Tree, build_tree
+from tutelage.train.tree import Row
 
 CONFIG = TrainConfig()
 clock = time.perf_counter  # in seconds
@@ -71,15 +71,7 @@ def plain(weights: Path, compute: Compute, steps: Sequence[Sequence[Row]]) -> Co
     """Ours without a tree: PyTorch's causal attention, each row by itself; what the tree itself costs is beside it."""
     model = _adapted(_load(weights, compute))
     speed_up(model)
-    return _run_ours(model, compute, _Rows(steps))
-
-
-class _Rows(StepTrees):
-    def __init__(self, steps: Sequence[Sequence[Row]]) -> None:
-        super().__init__(steps, 0)
-
-    def __getitem__(self, i: int) -> list[Tree]:
-        return [build_tree([row]) for row in self.steps[i]]
+    return _run_ours(model, compute, StepTrees(steps, TREE_TOKENS, share=False))
 
 
 def trl(weights: Path, compute: Compute, steps: Sequence[Sequence[Row]]) -> Course:

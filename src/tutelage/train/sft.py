@@ -22,14 +22,14 @@ from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState,
 
 from tutelage.errors import TutelageError
 from tutelage.train.loss import tree_logprobs
-from tutelage.train.tree import Row, Tree, build_tree, plan_step
+from tutelage.train.tree import Row, Tree, plan_step
 
 
 class StepTrees(Dataset[list[Tree]]):  # type: ignore[misc]  # seen as Any
     """The trees of every optimizer step, in the order in which they are run; built when asked for."""
 
     def __init__(self, steps: Sequence[Sequence[Row]], budget: int, share: bool = True) -> None:
-        """`share` false: each row is a tree of its own, for students that cannot run over trees."""
+        """`budget` and `share` are plan_step's."""
         self.steps, self.budget, self.share = steps, budget, share
 
     def __len__(self) -> int:
@@ -39,7 +39,7 @@ class StepTrees(Dataset[list[Tree]]):  # type: ignore[misc]  # seen as Any
         return self.trees(self.steps[i])
 
     def trees(self, rows: Sequence[Row]) -> list[Tree]:
-        return plan_step(rows, self.budget) if self.share else [build_tree([row]) for row in rows]
+        return plan_step(rows, self.budget, self.share)
 
 
 class TreeTrainer(Trainer):  # type: ignore[misc]  # Transformers ships no types for it

@@ -129,12 +129,15 @@ def tree_size(rows: Sequence[Row]) -> int:
     return sum(len(rows[i]) - common for i, common in zip(order, _shared_lengths(rows, order), strict=True))
 
 
-def plan_step(rows: Sequence[Row], budget: int) -> list[Tree]:
+def plan_step(rows: Sequence[Row], budget: int, share: bool = True) -> list[Tree]:
     """Cut the rows of one optimizer step into trees of at most `budget` tokens.
 
     Traces that share much stand side by side. A trace is cut apart only where it alone is over the budget, and a row
-    that alone is over it makes a tree of its own.
+    that alone is over it makes a tree of its own. `share` false: so does each row, for students that cannot run over
+    trees.
     """
+    if not share:
+        return [build_tree([row]) for row in rows]
     traces: dict[str, list[Row]] = {}
     for i in _sorted_order(rows):
         traces.setdefault(rows[i].trace_id, []).append(rows[i])
