@@ -4,13 +4,20 @@ import sys
 from pathlib import Path
 
 import pytest
-from train_samples import unrolled, write_rows
+import torch
+from train_samples import FAMILIES, SEPARATE, tiny, unrolled, write_rows
 from transformers import AutoModelForCausalLM, LlamaConfig
 
 from tutelage.errors import TutelageError
 from tutelage.project import Project
 from tutelage.train import planner
+from tutelage.train.compute import Compute
+from tutelage.train.config import TrainConfig
+from tutelage.train.planner import plan_needs
 from tutelage.train.stage import plan_training
+from tutelage.train.tree import tree_size
+
+COMPUTE = Compute(torch.device("cpu"), torch.float32, 100.0, 1)
 
 
 @pytest.fixture
@@ -51,6 +58,16 @@ def test_a_plan_counts_parameters_and_takes_a_bigger_tree_for_more(project: Proj
     assert plan.parameters > 9_000_000
     assert plan.seconds >= 0 and plan.peak_mb > 300
     assert f"{plan.trained:,} of them trained" in plan.sentence()
+
+
+@pytest.mark.parametrize("family", sorted(FAMILIES))
+def test_every_family_is_planned_as_it_is_trained(family: str) -> None:
+    rows = unrolled(traces=2)
+    config = TrainConfig(lora_rank=4, lora_options={"target_modules": ["q_proj", "v_proj"]})
+    needs = plan_needs(tiny(family, "sdpa" if family != "gpt_oss" else "eager").config, config, COMPUTE, [rows])
+    assert (needs.separate is not None) == (family in SEPARATE), needs.separate
+    assert needs.tokens_tree == (sum(map(len, rows)) if needs.separate else tree_size(rows))
+    assert needs.seconds > 0
 
 
 def test_what_cannot_fit_is_refused_with_what_to_change(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:

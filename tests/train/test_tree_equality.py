@@ -8,7 +8,8 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from peft import PeftModel
-from train_samples import FAMILIES, tiny, unrolled, with_random_lora
+from train_samples import FAMILIES, SEPARATE, SHAPE, tiny, unrolled, with_random_lora
+from transformers import AutoModelForCausalLM, Gemma2Config
 
 from tutelage.errors import TutelageError
 from tutelage.train import attention
@@ -60,7 +61,7 @@ def assert_equal(ours: tuple[float, dict[str, torch.Tensor]], theirs: tuple[floa
         assert (ours[1][name] - grad).norm() <= TOLERANCE * grad.norm(), name
 
 
-@pytest.mark.parametrize("family", sorted(FAMILIES.keys() - {"lfm2"}))
+@pytest.mark.parametrize("family", sorted(FAMILIES.keys() - SEPARATE))
 @settings(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=st.integers(0, 1000), traces=st.integers(1, 3), steps=st.integers(1, 4), shared=st.integers(1, 40))
 def test_the_trees_loss_and_gradients_are_those_of_the_rows(
@@ -95,8 +96,14 @@ def test_branches_of_a_hybrid_start_from_their_parents_states() -> None:
 def test_what_cannot_run_over_trees_is_found_out_by_trying(family: str) -> None:
     model = tiny(family).requires_grad_(False)
     reason = why_not_shared(model)
-    assert (reason is None) == (family != "lfm2"), reason
-    assert model.config._attn_implementation == ("sdpa" if reason else attention.NAME)
+    assert (reason is None) == (family not in SEPARATE), reason
+    assert model.config._attn_implementation == {"lfm2": "sdpa", "gpt_oss": "eager"}.get(family, attention.NAME)
+
+
+def test_a_student_whose_logits_are_capped_is_refused() -> None:
+    model = AutoModelForCausalLM.from_config(Gemma2Config(**SHAPE), attn_implementation=attention.NAME)
+    with pytest.raises(TutelageError, match="not a plain frozen matrix product"):
+        why_not_shared(model.requires_grad_(False))
 
 
 def test_a_hybrid_whose_states_are_not_handed_on_is_found_out() -> None:
@@ -170,8 +177,6 @@ def test_target_logprobs_are_those_of_all_logits() -> None:
 
 @pytest.mark.slow
 def test_they_are_on_the_real_student(student: Path) -> None:
-    from transformers import AutoModelForCausalLM
-
     rows = unrolled(traces=2, shared=60, part=12, vocabulary=49_000)
     models = []
     for name in ("sdpa", attention.NAME):

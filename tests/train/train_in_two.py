@@ -1,4 +1,4 @@
-"""One of several processes that train together; test_processes.py starts them by torchrun."""
+"""One of several processes that train together; test_training_run.py starts them by torchrun."""
 
 import json
 import sys

@@ -12,6 +12,7 @@ from transformers import (
     AutoModelForCausalLM,
     Gemma3TextConfig,
     GemmaConfig,
+    GptOssConfig,
     Lfm2Config,
     LlamaConfig,
     MistralConfig,
@@ -66,8 +67,11 @@ FAMILIES: dict[str, tuple[type[PreTrainedConfig], dict[str, object]]] = {
             "linear_num_value_heads": 4,
         },
     ),
-    "lfm2": (Lfm2Config, {"layer_types": ["conv", "full_attention"]}),  # not made for trees
+    # Not made for trees: layers of another kind; sinks, and no SDPA.
+    "lfm2": (Lfm2Config, {"layer_types": ["conv", "full_attention"]}),
+    "gpt_oss": (GptOssConfig, {"num_local_experts": 4, "num_experts_per_tok": 2}),
 }
+SEPARATE = {"lfm2", "gpt_oss"}
 
 
 def tiny(family: str, attn: str = attention.NAME) -> PreTrainedModel:

@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
-from transformers import AutoModelForCausalLM, PreTrainedConfig
+from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 
+from tutelage.errors import TutelageError
 from tutelage.train import attention
 from tutelage.train.compute import Compute
 from tutelage.train.config import TrainConfig
@@ -24,11 +25,14 @@ from tutelage.train.fast import speed_up
 from tutelage.train.hybrid import follow_branches
 from tutelage.train.lora import add_lora
 from tutelage.train.loss import CHUNK, tree_logprobs
+from tutelage.train.sharing import why_not_shared
 from tutelage.train.tree import Row, Tree, plan_step
 
 ADAPTER_BYTES = 16  # of a trained parameter: itself, its gradient, AdamW's two moments
-OF_PRODUCTS = 0.65  # the share of its products' speed that a step reaches
-ON_HEAP = 4 / 3  # what glibc's heap takes for what is kept, holes between included: measured on SmolLM2-135M
+# Both fitted to two trainings of SmolLM2-135M on one machine: the share of its products' speed that a step reaches, and
+# what glibc's heap takes for what is kept, holes between included.
+OF_PRODUCTS = 0.65
+ON_HEAP = 4 / 3
 CUDA_CONTEXT = 600 << 20
 MIB = 2**20
 
@@ -39,6 +43,8 @@ class Needs:
 
     parameters: int
     trained: int
+    separate: str | None  # why rows are computed one by one; None: over trees
+    tokens_tree: int  # of all steps
     largest_tree: int  # tokens
     peak_bytes: int  # of the process, or of the GPU
     free_bytes: int
@@ -52,31 +58,48 @@ class Needs:
 def plan_needs(
     student: PreTrainedConfig, config: TrainConfig, compute: Compute, steps: Sequence[Sequence[Row]]
 ) -> Needs:
-    """Raises TutelageError where the adapters do not fit the student."""
-    trees = [tree for step in steps for tree in plan_step(step, config.tree_tokens)]
-    largest = max(trees, key=len)
+    """Raises TutelageError where the adapters do not fit the student, or its needs cannot be counted."""
     held = _held_already(compute)
-    with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(student, dtype=compute.dtype, attn_implementation=attention.NAME)
-        model.config.use_cache = False
-        follow_branches(model)
-        adapted = add_lora(model, config)
-    speed_up(adapted)
-    parameters = [(p.numel(), p.requires_grad) for p in adapted.parameters()]
+    model, separate = _without_weights(student, config, compute)
+    trees = [tree for step in steps for tree in plan_step(step, config.tree_tokens, share=separate is None)]
+    largest = max(trees, key=len)
+    parameters = [(p.numel(), p.requires_grad) for p in model.parameters()]
     trained = sum(size for size, learns in parameters if learns)
     frozen = sum(size for size, learns in parameters if not learns)
-    kept, operations = _kept_and_operations(model, largest)
+    try:
+        kept, operations = _kept_and_operations(model, largest)
+    except RuntimeError as error:  # what looks at values, as some mixtures of experts do
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise TutelageError(
+            f"What a training of {student.model_type} takes cannot be counted ({reason}). Train without --dry-run."
+        ) from error
     weights = frozen * compute.dtype.itemsize + trained * ADAPTER_BYTES
     working = _working(student.get_text_config(), largest, compute.dtype)
     tokens = sum(map(len, trees))
     return Needs(
         parameters=frozen + trained,
         trained=trained,
+        separate=separate,
+        tokens_tree=tokens,
         largest_tree=len(largest),
         peak_bytes=round(held + weights + kept * (ON_HEAP if compute.device.type == "cpu" else 1) + working),
         free_bytes=held + _free(compute),
         seconds=operations * tokens / len(largest) / (compute.gflops * 1e9 * OF_PRODUCTS),
     )
+
+
+def _without_weights(
+    student: PreTrainedConfig, config: TrainConfig, compute: Compute
+) -> tuple[PreTrainedModel, str | None]:
+    """The adapted student, and why its rows are computed one by one, if they are."""
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(student, dtype=compute.dtype, attn_implementation=attention.NAME)
+        model.config.use_cache = False
+        follow_branches(model)
+        adapted = add_lora(model, config)
+    separate = why_not_shared(model)
+    speed_up(adapted)
+    return model, separate
 
 
 def _kept_and_operations(model: Any, tree: Tree) -> tuple[int, int]:

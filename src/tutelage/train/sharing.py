@@ -1,12 +1,15 @@
 """Whether a student can be run over trees at all: tried on a small one, never assumed."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from tutelage.train import attention
-from tutelage.train.loss import tree_logprobs
-from tutelage.train.tree import Row, build_tree
+from tutelage.train.loss import output_weight, tree_logprobs
+from tutelage.train.tree import Row, Tree, build_tree
 
 LAYERS = {"full_attention", "sliding_attention", "linear_attention", "dense", "sparse"}  # that trees are made for
 LENGTHS = ((9, 7), (9, 4), (5, 6), (0, 8))  # of the rows tried: tokens shared with the first, and their own
@@ -16,31 +19,44 @@ LENGTHS = ((9, 7), (9, 4), (5, 6), (0, 8))  # of the rows tried: tokens shared w
 def why_not_shared(model: PreTrainedModel) -> str | None:
     """None where log-probabilities over a tree are those of the separate rows; else why its rows must stay separate.
 
-    `model` is frozen and attends by "tutelage_tree". Where the answer is a reason, it is left with PyTorch's own
-    attention.
+    `model` is frozen and attends by "tutelage_tree". Where the answer is a reason, it is left with an attention of
+    Transformers' own. Of one without weights (on "meta") it is only said whether it runs. Raises TutelageError for a
+    student that cannot be trained either way.
     """
-    others = set(getattr(model.config.get_text_config(), "layer_types", None) or ()) - LAYERS
-    reason = f"it has layers of another kind ({', '.join(sorted(others))})" if others else None
+    output_weight(model)
     rows = _rows(model.config.get_text_config().vocab_size)
     tree = build_tree(rows)
     model.eval()
-    shared = None
-    if not reason:
-        try:
-            shared = tree_logprobs(model, tree)
-        except Exception as error:  # whatever an unknown architecture trips over
-            reason = f"tried on a small one: {str(error).splitlines()[0]}"
-    model.set_attn_implementation("sdpa")
-    if shared is not None:
-        by_node = dict(zip(tree.targets.tolist(), shared.tolist(), strict=True))
-        for row, path in zip(rows, tree.paths, strict=True):
-            alone = tree_logprobs(model, build_tree([row])).tolist()
-            together = [by_node[node] for node in path[np.flatnonzero(row.weights)].tolist()]
-            if not np.allclose(together, alone, rtol=0, atol=0.3 if model.dtype == torch.bfloat16 else 1e-3):
-                reason = "its layers carry more from token to token than attention does"
-    if not reason:
-        model.set_attn_implementation(attention.NAME)
-    return reason
+    tried = _tried(model, tree)
+    model.set_attn_implementation("sdpa" if model._supports_sdpa else "eager")
+    if isinstance(tried, str):
+        return tried
+    if model.device.type != "meta" and not _are_those_of_rows(model, tree, tried, rows):
+        return "its layers carry more from token to token than attention does"
+    model.set_attn_implementation(attention.NAME)
+    return None
+
+
+def _tried(model: PreTrainedModel, tree: Tree) -> Tensor | str:
+    """The log-probabilities over the tree, or why there are none."""
+    others = set(getattr(model.config.get_text_config(), "layer_types", None) or ()) - LAYERS
+    if others:
+        return f"it has layers of another kind ({', '.join(sorted(others))})"
+    try:
+        return tree_logprobs(model, tree)
+    except Exception as error:  # whatever an unknown architecture trips over
+        return f"tried on a small one: {(str(error).splitlines() or [type(error).__name__])[0]}"
+
+
+def _are_those_of_rows(model: PreTrainedModel, tree: Tree, logprobs: Tensor, rows: Sequence[Row]) -> bool:
+    by_node = dict(zip(tree.targets.tolist(), logprobs.tolist(), strict=True))
+    tolerance = 0.3 if model.dtype == torch.bfloat16 else 1e-3
+    for row, path in zip(rows, tree.paths, strict=True):
+        alone = tree_logprobs(model, build_tree([row])).tolist()
+        together = [by_node[node] for node in path[np.flatnonzero(row.weights)].tolist()]
+        if not np.allclose(together, alone, rtol=0, atol=tolerance):
+            return False
+    return True
 
 
 def _rows(vocabulary: int) -> list[Row]:

@@ -29,6 +29,7 @@ class TrainingPlan:
     steps: int
     tokens_unrolled: int
     tokens_tree: int
+    separate: str | None  # why rows are computed one by one, if they are
     parameters: int
     trained: int
     device: str
@@ -41,9 +42,10 @@ class TrainingPlan:
         return asdict(self)
 
     def sentence(self) -> str:
+        fewer = f"{self.tokens_tree:,} in trees ({self.tokens_unrolled / max(self.tokens_tree, 1):.1f} times fewer)"
+        trees = f"each row computed alone, since {self.separate}" if self.separate else fewer
         return (
-            f"{self.rows} rows in {self.steps} steps: {self.tokens_unrolled:,} tokens unrolled, "
-            f"{self.tokens_tree:,} in trees ({self.tokens_unrolled / max(self.tokens_tree, 1):.1f} times fewer).\n"
+            f"{self.rows} rows in {self.steps} steps: {self.tokens_unrolled:,} tokens unrolled, {trees}.\n"
             f"{self.parameters:,} parameters, {self.trained:,} of them trained "
             f"({self.trained / self.parameters:.1%}), in {self.dtype} on {self.device}.\n"
             f"About {self.seconds / 60:.0f} min and {self.peak_mb:,} MB at most; {self.free_mb:,} MB are free."
@@ -60,14 +62,13 @@ def plan_training(project: Project, build: Path) -> TrainingPlan:
         from tutelage.train.compute import measure
         from tutelage.train.planner import MIB, plan_needs
         from tutelage.train.rows import load_rows
-        from tutelage.train.tree import plan_step, plan_steps
+        from tutelage.train.tree import plan_steps
     except ModuleNotFoundError as error:
         raise MissingExtra(error.name or "torch", "train") from error
     rows = load_rows(build / "train.parquet")
     if not rows:
         raise TutelageError(f"{build / 'train.parquet'} holds no rows. Collect or approve more traces, then rebuild.")
     steps = plan_steps(rows, config.rows_per_step, config.epochs, config.seed)
-    trees = [tree for step in steps for tree in plan_step(step, config.tree_tokens)]
     compute = measure()
     needs = plan_needs(student_config(project), config, compute, steps)
     if not needs.fits:
@@ -84,8 +85,9 @@ def plan_training(project: Project, build: Path) -> TrainingPlan:
     return TrainingPlan(
         rows=len(rows),
         steps=len(steps),
-        tokens_unrolled=sum(tree.tokens_unrolled for tree in trees),
-        tokens_tree=sum(map(len, trees)),
+        tokens_unrolled=sum(len(row) for step in steps for row in step),
+        tokens_tree=needs.tokens_tree,
+        separate=needs.separate,
         parameters=needs.parameters,
         trained=needs.trained,
         device=compute.device.type,
