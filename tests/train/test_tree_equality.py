@@ -137,6 +137,17 @@ def test_they_are_where_probabilities_are_computed_again(family: str, monkeypatc
     assert_equal(by_tree(trees, [build_tree(rows)]), kept)
 
 
+def test_biases_learn_where_peft_is_told_so() -> None:
+    rows = unrolled(traces=3)
+    plain, trees = (with_random_lora(tiny("qwen2", attn), bias="all") for attn in ("sdpa", attention.NAME))
+    speed_up(trees)
+    ours, theirs = by_tree(trees, [build_tree(rows)]), row_by_row(plain, rows)
+    biases = [name for name in theirs[1] if name.endswith("q_proj.base_layer.bias")]
+    assert biases and ours[1].keys() == theirs[1].keys()
+    for name in biases:
+        assert (ours[1][name] - theirs[1][name]).norm() <= TOLERANCE * theirs[1][name].norm(), name
+
+
 def test_they_are_where_only_the_upper_layers_learn(family: str) -> None:
     rows = unrolled(traces=3)
     plain = with_random_lora(tiny(family, "sdpa"), first_layer=1)

@@ -84,11 +84,15 @@ def tiny(family: str, attn: str = attention.NAME) -> PreTrainedModel:
 
 
 def with_random_lora(
-    model: PreTrainedModel, rank: int = 4, first_layer: int = 0, modules: list[str] | None = None
+    model: PreTrainedModel,
+    rank: int = 4,
+    first_layer: int = 0,
+    modules: list[str] | None = None,
+    bias: str = "none",
 ) -> PeftModel:
     """Adapters whose B is not zero: else A's gradients all are."""
     torch.manual_seed(1)
-    options: dict[str, JsonValue] = {"target_modules": list(modules)} if modules else {}
+    options: dict[str, JsonValue] = {"bias": bias, **({"target_modules": list(modules)} if modules else {})}
     config = TrainConfig(lora_rank=rank, lora_alpha=2 * rank, lora_first_layer=first_layer, lora_options=options)
     adapted = add_lora(model, config)
     for name, parameter in adapted.named_parameters():

@@ -2,7 +2,9 @@
 
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import gguf
 import numpy as np
@@ -13,7 +15,14 @@ from tutelage.errors import TutelageError
 from tutelage.train.weights import FAMILIES, LAYER, permute
 
 NAMES = {module: name for name, module in LAYER.items()}
+NOT_PLAIN = ("use_rslora", "use_dora", "rank_pattern", "alpha_pattern", "lora_bias", "modules_to_save")
 KEY = re.compile(r"base_model\.model\.model\.layers\.(\d+)\.(.+)\.lora_(A|B)\.weight")
+
+
+def not_plain(settings: Mapping[str, Any]) -> list[str]:
+    """Those of PEFT's settings that llama.cpp's format cannot say."""
+    biased = ["bias"] if settings.get("bias", "none") != "none" else []
+    return [name for name in NOT_PLAIN if settings.get(name)] + biased
 
 
 def convert_adapter(adapter: Path, weights: Path, out: Path) -> Path:
@@ -26,15 +35,9 @@ def convert_adapter(adapter: Path, weights: Path, out: Path) -> Path:
     family = FAMILIES.get(config.model_type)
     if family is None:
         raise TutelageError(f"{adapter}: adapters for {config.model_type} cannot be converted to GGUF yet.")
-    if (
-        settings.get("use_rslora")
-        or settings.get("use_dora")
-        or settings.get("rank_pattern")
-        or settings.get("bias") != "none"
-    ):
-        raise TutelageError(
-            f"{adapter}: only plain LoRA (one rank, no bias, no DoRA or rsLoRA) can be converted to GGUF."
-        )
+    more = not_plain(settings)
+    if more:
+        raise TutelageError(f"{adapter}: only plain LoRA can be converted to GGUF, without {' and '.join(more)}.")
     heads = {"attn_q": config.num_attention_heads, "attn_k": config.num_key_value_heads}
     unfinished = out.with_name(out.name + ".part")
     writer = gguf.GGUFWriter(unfinished, config.model_type)

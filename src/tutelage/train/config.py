@@ -35,8 +35,8 @@ class TrainConfig(BaseModel):
     )
     lora_options: dict[str, JsonValue] = Field(
         {},
-        description="More of PEFT's LoraConfig: target_modules, use_rslora, use_dora, … What is not plain LoRA is "
-        "served merged.",
+        description="More of PEFT's LoraConfig: target_modules, use_rslora, use_dora, … llama.cpp takes plain LoRA "
+        "alone.",
     )
     tree_tokens: int = Field(
         2000, ge=64, description="Tokens of a microbatch. Lower it where memory is short; higher shares more."

@@ -38,7 +38,7 @@ def _is_plain(module: Linear) -> bool:
         and not module.lora_bias.get(name)
         and isinstance(module.lora_dropout[name], nn.Identity)
         and type(module.base_layer) is nn.Linear
-        and not module.base_layer.weight.requires_grad
+        and not any(parameter.requires_grad for parameter in module.base_layer.parameters())  # a bias may learn
     )
 
 

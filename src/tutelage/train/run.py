@@ -90,7 +90,7 @@ def train(
 ) -> TrainResult:
     """Train adapters for the model in `weights` on `build`/train.parquet; everything is written under `out`.
 
-    `out`/adapter holds the PEFT adapter (and adapter.gguf, where the family has one), `out`/train.json the result. A
+    `out`/adapter holds the PEFT adapter (and adapter.gguf, where llama.cpp takes it), `out`/train.json the result. A
     finished training returns at once; an interrupted one resumes from its last checkpoint, with the losses that it
     would have had. Raises TutelageError where `out` holds a training on other data or with other settings.
     """
@@ -298,7 +298,10 @@ def _write_adapter(model: PeftModel, weights: Path, build: Path, folder: Path) -
     shutil.rmtree(unfinished, ignore_errors=True)
     model.save_pretrained(unfinished)
     if model.config.model_type in FAMILIES:
-        convert_adapter(unfinished, weights, unfinished / "adapter.gguf")
+        try:
+            convert_adapter(unfinished, weights, unfinished / "adapter.gguf")
+        except TutelageError as error:  # of other kinds than plain LoRA: no reason to lose what was trained
+            logger.warning("There is no adapter.gguf for llama.cpp. %s", error)
     if (weights / "tokenizer_config.json").is_file():
         AutoTokenizer.from_pretrained(weights).save_pretrained(unfinished)
     for name, saved in (

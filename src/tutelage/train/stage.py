@@ -125,13 +125,34 @@ def run_training(
 def train_config(project: Project) -> TrainConfig:
     """The table [train]; the seed is the project's unless the table names its own. Raises TutelageError."""
     try:
-        return TrainConfig.model_validate({"seed": project.settings.seed, **project.settings.train})
+        config = TrainConfig.model_validate({"seed": project.settings.seed, **project.settings.train})
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
         raise TutelageError(
             f'tutelage.toml: [train] "{key}": {first["msg"]}. Known keys: {", ".join(TrainConfig.model_fields)}.'
         ) from None
+    _require_plain(config, project)
+    return config
+
+
+def _require_plain(config: TrainConfig, project: Project) -> None:
+    """Of a student that llama.cpp serves: said before the training, not after it."""
+    if not config.lora_options:
+        return
+    from tutelage.render.engine import Engine
+    from tutelage.render.student import student_engine
+
+    try:
+        from tutelage.train.adapter_gguf import not_plain
+    except ModuleNotFoundError as error:
+        raise MissingExtra(error.name or "gguf", "train") from error
+    more = not_plain(config.lora_options)
+    if more and student_engine(project.settings.student) is Engine.LLAMA_CPP:
+        raise TutelageError(
+            f"tutelage.toml: [train] lora_options: llama.cpp, which serves this student, takes plain LoRA alone. "
+            f"Leave {' and '.join(more)} out, or name the model's folder and the url of an engine that takes it."
+        )
 
 
 def student_config(project: Project) -> PreTrainedConfig:
