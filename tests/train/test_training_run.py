@@ -185,6 +185,18 @@ def test_a_training_that_never_began_claims_no_folder(build: Path, weights: Path
     assert len(train(build, weights, tmp_path / "out", CONFIG).losses) == 8
 
 
+def test_a_folder_without_a_whole_model_is_named(build: Path, weights: Path, tmp_path: Path) -> None:
+    (weights / "model.safetensors").unlink()
+    with pytest.raises(TutelageError, match="weights: the model cannot be loaded"):
+        train(build, weights, tmp_path / "out", CONFIG)
+    (weights / "config.json").write_text('{"model_type": "no-such-model"}')
+    with pytest.raises(TutelageError, match=r"config\.json cannot be read"):
+        train(build, weights, tmp_path / "out", CONFIG)
+    (weights / "config.json").unlink()
+    with pytest.raises(TutelageError, match="no model there"):
+        train(build, weights, tmp_path / "out", CONFIG)
+
+
 def test_no_rows_and_no_build_are_said_plainly(weights: Path, tmp_path: Path) -> None:
     with pytest.raises(TutelageError, match="Build the dataset first"):
         train(tmp_path / "nowhere", weights, tmp_path / "out", CONFIG)

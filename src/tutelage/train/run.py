@@ -43,7 +43,7 @@ from tutelage.train.rows import data_hash, load_rows
 from tutelage.train.sft import Progress, Reporter, StepTrees, TreeTrainer
 from tutelage.train.sharing import why_not_shared
 from tutelage.train.tree import Row, Tree, plan_steps
-from tutelage.train.weights import FAMILIES
+from tutelage.train.weights import FAMILIES, folder_config
 
 logger = logging.getLogger(__name__)
 RESULT = "train.json"
@@ -162,9 +162,13 @@ def load_result(out: Path) -> TrainResult:
 
 def load_student(weights: Path, compute: Compute) -> PreTrainedModel:
     """The model in the folder, frozen weights in the compute type, attending over trees."""
-    if not (weights / "config.json").is_file():
-        raise TutelageError(f"{weights}: no model there. Name a Hugging Face folder with config.json.")
-    model = AutoModelForCausalLM.from_pretrained(weights, dtype=compute.dtype, attn_implementation=attention.NAME)
+    config = folder_config(weights)
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            weights, config=config, dtype=compute.dtype, attn_implementation=attention.NAME
+        )
+    except (OSError, ValueError) as error:  # of missing weights, and of what is no language model
+        raise TutelageError(f"{weights}: the model cannot be loaded: {str(error).splitlines()[0]}") from error
     model.config.use_cache = False
     follow_branches(model)
     return model.to(compute.device)

@@ -157,15 +157,13 @@ def _require_plain(config: TrainConfig, project: Project) -> None:
 
 def student_config(project: Project) -> PreTrainedConfig:
     """The student's architecture, without its weights. Raises TutelageError where there is no student."""
-    from transformers import AutoConfig
-
     from tutelage.render.engine import Engine
     from tutelage.render.student import student_engine, student_gguf
-    from tutelage.train.weights import gguf_config
+    from tutelage.train.weights import folder_config, gguf_config
 
     if student_engine(project.settings.student) is Engine.LLAMA_CPP:
         return gguf_config(student_gguf(project.settings.student, project.folder))
-    return AutoConfig.from_pretrained(student_folder(project, project.folder))
+    return folder_config(student_folder(project, project.folder))
 
 
 def student_folder(project: Project, cache: Path) -> Path:

@@ -94,6 +94,16 @@ def gguf_config(gguf_file: Path) -> PreTrainedConfig:
     return _config(read_header(gguf_file), _Tensors(gguf_file).tensors, gguf_file)
 
 
+def folder_config(folder: Path) -> PreTrainedConfig:
+    """The config of a Hugging Face folder. Raises TutelageError where there is none that Transformers knows."""
+    if not (folder / "config.json").is_file():
+        raise TutelageError(f"{folder}: no model there. Name a Hugging Face folder with config.json.")
+    try:
+        return AutoConfig.from_pretrained(folder)
+    except (OSError, ValueError) as error:
+        raise TutelageError(f"{folder / 'config.json'} cannot be read: {str(error).splitlines()[0]}") from error
+
+
 class _Tensors(gguf.GGUFReader):  # type: ignore[misc]  # ships no types
     """The package's reader over a plain array: over a memmap object, as it opens it, a vocabulary takes six seconds."""
 
