@@ -157,4 +157,5 @@ def test_the_embedded_model_can_be_a_judge(store: TraceStore, curated: Curate, s
         more = "max_tokens = 300\nmin_score = 0"
         report = curated(steps(endpoint.url, more))
     assert (report.steps[0].asked, report.steps[0].unscored) == (1, 0)
-    assert report.steps[0].looked_at >= 0 and store.load(id).verdict is Verdict.UNDECIDED
+    (score,) = store.scores.of(id)
+    assert 0 <= score.score <= 1 and store.load(id).verdict is Verdict.UNDECIDED

@@ -96,12 +96,7 @@ def train(
     """
     started = time.monotonic()
     processes.join()
-    identity: dict[str, Any] = {
-        "config": config.model_dump(mode="json", exclude=NO_NUMERICS),
-        "data": data_hash(build),
-        "weights": weights.name,
-        "model": _weights_digest(weights),
-    }
+    identity = _identity(build, weights, config)
     if processes.leads():
         _claim(out, identity)
     processes.wait()
@@ -113,14 +108,9 @@ def train(
     compute = processes.measured()
     keep_freed_memory()
     disable_progress_bar()  # of loading weights; `on_progress` tells how far the training is
-    set_seed(config.seed)
-    model = add_lora(load_student(weights, compute), config)
-    separate = why_not_shared(model.get_base_model())
-    if separate:
-        logger.warning("This student cannot share what rows have in common (%s): each is computed alone.", separate)
-    speed_up(model)
+    model, share = _prepared(weights, config, compute)
     plan = plan_steps(rows, config.rows_per_step, config.epochs, config.seed)
-    steps = StepTrees(plan, config.tree_tokens, share=separate is None)
+    steps = StepTrees(plan, config.tree_tokens, share)
     reporter = Reporter(on_progress if processes.leads() else None)
     trainer = _trainer(model, steps, steps.trees(_some(validation, config)), out, config, compute, reporter)
     checkpoint = _last_checkpoint(out / "checkpoints")
@@ -172,6 +162,27 @@ def load_student(weights: Path, compute: Compute) -> PreTrainedModel:
     model.config.use_cache = False
     follow_branches(model)
     return model.to(compute.device)
+
+
+def _prepared(weights: Path, config: TrainConfig, compute: Compute) -> tuple[PeftModel, bool]:
+    """The student with fresh adapters, made fast, and whether it runs over trees."""
+    set_seed(config.seed)
+    model = add_lora(load_student(weights, compute), config)
+    separate = why_not_shared(model.get_base_model())
+    if separate:
+        logger.warning("This student cannot share what rows have in common (%s): each is computed alone.", separate)
+    speed_up(model)
+    return model, separate is None
+
+
+def _identity(build: Path, weights: Path, config: TrainConfig) -> dict[str, Any]:
+    """What a training is of: with another, it cannot go on."""
+    return {
+        "config": config.model_dump(mode="json", exclude=NO_NUMERICS),
+        "data": data_hash(build),
+        "weights": weights.name,
+        "model": _weights_digest(weights),
+    }
 
 
 def _claim(out: Path, identity: dict[str, Any]) -> None:
