@@ -24,7 +24,7 @@ def project(tmp_path: Path) -> Path:
     (tmp_path / "tutelage.toml").write_text(f'name = "lamps"\n{steps}')
     with TraceStore(Project.open(tmp_path).store_url) as store:
         record_trace(store, "t1", run="collect", said=f"Use {KEY}.")
-        record_trace(store, "t2", run="collect", reward=0.0)
+        record_trace(store, "t2", run="record", reward=0.0)
         record_trace(store, "t3", run="evaluate", reward=0.0)
     return tmp_path
 

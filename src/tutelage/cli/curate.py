@@ -13,7 +13,9 @@ def register(app: typer.Typer) -> None:
 
 def curate(
     project: ProjectOption = HERE,
-    run: Annotated[list[str] | None, typer.Option(help="Only these runs' traces. [default: collect, import]")] = None,
+    run: Annotated[
+        list[str] | None, typer.Option(help="Only these runs' traces. [default: collect, import, record]")
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be done; store nothing, ask no judge.")
     ] = False,
@@ -28,6 +30,7 @@ def curate(
 
     from tutelage.curate import curate as run_curate
     from tutelage.curate.terminal import CurationTables
+    from tutelage.trace import RUNS
 
     opened = open_project(project)
     with open_store(opened) as store, progress() as bar:
@@ -35,7 +38,7 @@ def curate(
         report = run_curate(
             opened,
             store,
-            **({"runs": run} if run else {}),
+            runs=run or RUNS,
             dry_run=dry_run,
             on_progress=lambda steps, done, total: bar.update(shown, description=steps, completed=done, total=total),
         )

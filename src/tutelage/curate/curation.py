@@ -15,10 +15,9 @@ from tutelage.curate.report import CurationReport, StepReport, shortened
 from tutelage.project import Project
 from tutelage.secrets import known_secrets
 from tutelage.store import Judgement, TraceStore
-from tutelage.trace import Verdict
+from tutelage.trace import RUNS, Verdict
 
 Progress = Callable[[str, int, int], None]  # steps, traces done, traces in all
-RUNS = ("collect", "import")
 MASKING = f"{REVIEWER}:mask"
 
 
