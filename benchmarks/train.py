@@ -14,7 +14,6 @@ and the others read off a parabola through them. Lines that begin with # say wha
 import argparse
 import os
 import platform
-import resource
 import statistics
 import subprocess
 import sys
@@ -35,7 +34,7 @@ import train_sides
 from train_shapes import quickstart_rows, real_rows, steps_of
 from train_sides import CONFIG, TREE_TOKENS, Course, ours, plain, trl
 from tutelage.render.student import embedded_gguf
-from tutelage.train.compute import Compute, keep_freed_memory, measure
+from tutelage.train.compute import Compute, keep_freed_memory, measure, peak_rss
 from tutelage.train.tree import Row, Tree, build_tree, plan_step
 from tutelage.train.weights import student_weights
 
@@ -197,8 +196,7 @@ def one_side(setting: Setting, side: str, tokens: int) -> None:
         rows = [Row(np.random.default_rng(0).integers(3, 40_000, tokens), targets, "a")]
         run: Callable[..., Course] = ours if side == "ours" else trl
         course = run(setting.weights, setting.compute, [rows] * 2)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
-    print(round(peak), min(course.seconds), len(rows))
+    print(round(peak_rss() / 2**20), min(course.seconds), len(rows))
 
 
 def bound(setting: Setting, steps: Sequence[Sequence[Row]]) -> float:

@@ -3,6 +3,8 @@
 import ctypes
 import os
 import platform
+import resource
+import sys
 import time
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -53,6 +55,11 @@ def keep_freed_memory() -> None:
         libc = ctypes.CDLL(None)
         libc.mallopt(M_MMAP_THRESHOLD, 32 << 20)  # the most that glibc accepts
         libc.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+
+
+def peak_rss() -> int:
+    """Bytes of memory that this process has held at the most; Linux counts in KiB, macOS in bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def _gflops(device: torch.device, dtype: torch.dtype, seconds: float) -> float:

@@ -4,8 +4,6 @@ The student is built without its weights (PyTorch's "meta" device) and run forwa
 what autograd keeps, and every product, are counted, not computed, so that any architecture is planned alike.
 """
 
-import resource
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +17,7 @@ from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 
 from tutelage.errors import TutelageError
 from tutelage.train import attention
-from tutelage.train.compute import Compute
+from tutelage.train.compute import Compute, peak_rss
 from tutelage.train.config import TrainConfig
 from tutelage.train.fast import speed_up
 from tutelage.train.hybrid import follow_branches
@@ -136,7 +134,7 @@ def _held_already(compute: Compute) -> int:
     """Bytes that Python and its libraries hold before a model is loaded."""
     if compute.device.type == "cuda":
         return CUDA_CONTEXT
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return peak_rss()
 
 
 def _free(compute: Compute) -> int:

@@ -5,10 +5,8 @@ import importlib.util
 import json
 import logging
 import os
-import resource
 import shlex
 import shutil
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -34,7 +32,7 @@ from tutelage.errors import TutelageError
 from tutelage.render.serving import SERVING_FILE
 from tutelage.train import attention, processes
 from tutelage.train.adapter_gguf import convert_adapter
-from tutelage.train.compute import Compute, keep_freed_memory
+from tutelage.train.compute import Compute, keep_freed_memory, peak_rss
 from tutelage.train.config import TrainConfig
 from tutelage.train.fast import speed_up
 from tutelage.train.hybrid import follow_branches
@@ -130,7 +128,7 @@ def train(
         gflops=compute.gflops,
         dtype=str(compute.dtype).removeprefix("torch."),
         seconds=round(time.monotonic() - started + before, 1),
-        peak_rss_mb=_peak_rss_mb(),
+        peak_rss_mb=round(peak_rss() / 2**20),
         seed=config.seed,
         config=config.model_dump(mode="json"),
         weights=weights.name,
@@ -337,9 +335,3 @@ def _write_json(path: Path, value: dict[str, Any]) -> None:
 
 def _installed(module: str) -> bool:
     return importlib.util.find_spec(module) is not None
-
-
-def _peak_rss_mb() -> int:
-    """The most memory that this process has held; Linux counts in KiB, macOS in bytes."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return round(peak / (2**20 if sys.platform == "darwin" else 2**10))
