@@ -1,7 +1,8 @@
 """What a training will take, before it starts: parameters, memory and time.
 
 The student is built without its weights (PyTorch's "meta" device) and run forward and backward over the largest tree:
-what autograd keeps, and every product, are counted, not computed, so that any architecture is planned alike.
+what autograd keeps, and every product, are counted, not computed. Layers that look at values, as mixtures of experts
+do, cannot be counted so.
 """
 
 from collections.abc import Sequence
@@ -66,7 +67,7 @@ def plan_needs(
     frozen = sum(size for size, learns in parameters if not learns)
     try:
         kept, operations = _kept_and_operations(model, largest)
-    except RuntimeError as error:  # what looks at values, as some mixtures of experts do
+    except RuntimeError as error:  # of layers that look at values
         reason = str(error).splitlines()[0].rstrip(".")
         raise TutelageError(
             f"What a training of {student.model_type} takes cannot be counted ({reason}). Train without --dry-run."
