@@ -1,7 +1,6 @@
-"""A project with an empty store, and short ways to fill it and to curate it."""
+"""A short way to curate the store."""
 
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,12 +14,6 @@ from tutelage.curate import curate
 from tutelage.curate.report import CurationReport
 from tutelage.project import Project
 from tutelage.store import TraceStore
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[TraceStore]:
-    with TraceStore(f"sqlite:///{tmp_path / 'traces.db'}") as store:
-        yield store
 
 
 @pytest.fixture
