@@ -31,13 +31,13 @@ HINT = "Anna always wants to be greeted by her name first."
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """A shop with traces of its teacher's; each rollout has a shop's server of its own."""
+    """A shop with traces of its teacher's, collected over one server; each re-run has a server of its own."""
     folder = tmp_path_factory.mktemp("rerun") / "shop"
     make_project(folder, "shop", seed=0, train_tasks=8, evaluate_tasks=1)
     project = Project.open(folder)
-    project.path("mcp.json").write_text(json.dumps(STDIO))
     with TraceStore(project.store_url) as store:
         collect(project, store)
+    project.path("mcp.json").write_text(json.dumps(STDIO))
     return project
 
 
