@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import takewhile
 
 from tutelage.agent.results import ToolResult
 from tutelage.agent.rollout import read_arguments, result_message
@@ -62,14 +63,16 @@ class Replay:
 
         Raises ReplayStopped; ServerDied where a server is gone.
         """
-        recorded = {message.tool_call_id: message for message in history if message.role == "tool"}
         messages: list[Message] = []
         step = 0
-        for message in history:
+        for place, message in enumerate(history):
             if message.role == "tool":
                 continue
             messages.append(message)
             step += message.role == "assistant"
+            # Only those of this step: where an endpoint gives calls no ids, each step's begin with call_0 again.
+            results = takewhile(lambda each: each.role == "tool", history[place + 1 :])
+            recorded = {result.tool_call_id: result for result in results}
             for call in message.tool_calls:
                 messages.append(await self._result(step, call, recorded.get(call.id)))
         return messages
