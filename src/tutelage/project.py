@@ -104,7 +104,7 @@ class ToolRules(Section):
     student: tuple[str, ...] | None = Field(
         None, description="tools that the student may call in `evaluate`, trained or not; none: those of `allow`"
     )
-    ask: tuple[str, ...] = Field((), description="tools that only a person may allow, call by call: for `chat` alone")
+    ask: tuple[str, ...] = Field((), description="tools that only a person may allow, each call: in `chat` and re-runs")
     deny: tuple[str, ...] = Field((), description="tools that nobody may call, whatever the others say")
 
 

@@ -19,7 +19,7 @@ from tutelage.dataset.unroll import unroll
 from tutelage.endpoint.services import start_services
 from tutelage.endpoint.teacher import connect_teacher
 from tutelage.errors import TutelageError
-from tutelage.project import Project
+from tutelage.project import Project, ToolRules
 from tutelage.scaffold import make_project
 from tutelage.store import TraceStore
 from tutelage.trace import Message, StopReason, Trace, Verdict
@@ -152,6 +152,24 @@ def test_a_result_that_differs_is_asked_about_and_stopping_stores_nothing(
     assert again.reward == 1.0
     assert again.steps[-1].seen == len(again.messages) - 1
     assert done.steps == 1
+
+
+def test_a_person_is_asked_before_the_model_calls_what_only_a_person_may_allow(
+    project: Project, store: TraceStore
+) -> None:
+    trace = untouched(store, "refuse to cancel")
+    settings = project.settings.model_copy(update={"servers": {"shop": ToolRules(ask=("search",))}})
+    asking = Project(folder=project.folder, settings=settings)
+    search = says(None, ("search", '{"query": "lamp"}'))
+    with endpoint_double(search, says("Done."), search) as double:
+        _, asked = run(asking, store, trace, 0, Decision.GO_ON, url=double.url)
+        assert [(question.topic, question.step, question.call.name) for question in asked] == [
+            (Topic.EFFECTS, 1, "search")
+        ]
+        with pytest.raises(ReplayStopped, match="at step 1"):
+            run(asking, store, store.load(trace.id), 0, Decision.STOP, url=double.url)
+    (left,) = store.unfinished_reruns(trace.id)
+    assert store.load(trace.id).revision == left.base == 1
 
 
 def test_a_hint_is_shown_to_the_model_and_taught_to_nobody(project: Project, store: TraceStore) -> None:

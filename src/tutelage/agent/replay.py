@@ -83,7 +83,7 @@ class Replay:
             return self._message(call, arguments)
         kept = (before.content or "") if before else None
         if not self.servers.only_reads(call.name):
-            decision = await self._ask(Question(Topic.EFFECTS, step, call, kept))
+            decision = await self.ask(Question(Topic.EFFECTS, step, call, kept))
             if decision is Decision.KEEP and before:
                 return before
         message = self._message(call, await self.servers.call(call.name, arguments))
@@ -91,15 +91,16 @@ class Replay:
             return message
         if _same(message, before):
             return before
-        decision = await self._ask(Question(Topic.DIFFERENCE, step, call, kept, message.content or ""))
+        decision = await self.ask(Question(Topic.DIFFERENCE, step, call, kept, message.content or ""))
         return before if decision is Decision.KEEP else message
 
-    async def _ask(self, question: Question) -> Decision:
+    async def ask(self, question: Question) -> Decision:
+        """What a person decides. Raises ReplayStopped."""
         if question.topic in self._always:
             return Decision.GO_ON
         decision = await self.decide(question)
         if decision is Decision.STOP:
-            raise ReplayStopped(f"The re-run was stopped at step {question.step}. Nothing was stored.")
+            raise ReplayStopped(f"The re-run was stopped at step {question.step}. It made no revision.")
         if decision is Decision.GO_ON_ALWAYS:
             self._always.add(question.topic)
         return decision

@@ -31,7 +31,7 @@ from mcp_types import (
 from pydantic import FileUrl, ValidationError
 
 from tutelage import __version__
-from tutelage.agent.offer import Listed, Offer, model_tool, named
+from tutelage.agent.offer import Listed, Offer, Permission, model_tool, named
 from tutelage.agent.results import ToolResult, tool_result
 from tutelage.agent.tool_list import list_tools
 from tutelage.endpoint.processes import last_lines
@@ -75,6 +75,7 @@ class Servers:
         self, listed: Sequence[Listed], connections: Mapping[str, _Connection], offer: Offer, tool_seconds: float
     ) -> None:
         self.listed = tuple(listed)
+        self._offer = offer
         self._by_name = named(offer.offered(self.listed))
         # May be narrowed or put in the words of an earlier listing.
         self.tools = tuple(model_tool(name, tool) for name, tool in self._by_name.items())
@@ -86,6 +87,11 @@ class Servers:
         """Whether the server says that the tool changes nothing; a tool that says nothing may change something."""
         tool = self._by_name.get(name)
         return tool is None or tool.read_only
+
+    def needs_a_person(self, name: str) -> bool:
+        """Whether somebody has to allow each call of the tool."""
+        tool = self._by_name.get(name)
+        return tool is not None and self._offer.permission(tool) is Permission.ASK
 
     async def call(self, name: str, arguments: dict[str, Any]) -> ToolResult:
         """Call a tool; whatever goes wrong with the call itself is a result that a model can react to.
