@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from tutelage.collect import ImportSummary, import_traces
 from tutelage.collect.export import openai_line, otel_line
 from tutelage.collect.formats import choose
+from tutelage.collect.formats.detect import BEGINNING
 from tutelage.collect.formats.openai import FORMAT as OPENAI
 from tutelage.collect.formats.otel import FORMAT as OTEL
 from tutelage.collect.record import read_message
@@ -257,6 +258,12 @@ BAD: dict[str, tuple[str, Any, str, str]] = {
         "line 2",
         "no answer",
     ),
+    "openai log with a number for its usage": (
+        "a.jsonl",
+        lines(log(MESSAGES), {**log(MESSAGES), "response": {**log(MESSAGES)["response"], "usage": 3}}),
+        "line 2",
+        "not written as its format is",
+    ),
     "a picture": (
         "a.jsonl",
         lines({"messages": MESSAGES}, {"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}),
@@ -357,6 +364,26 @@ def test_side_chains_and_compacted_contexts_of_session_files_are_traces_of_their
     assert (
         sorted(trace.task.kind for trace in traces) == ["compacted", "imported", "imported", "sub-agent"][: len(traces)]
     )
+
+
+def test_lines_between_messages_of_a_session_file_cut_no_conversation(store: TraceStore, tmp_path: Path) -> None:
+    _, *told = claude_code()
+    session = []
+    for line in told:  # each message is followed by a timing and a hook, and the next one links to the hook
+        session.append({**line, "parentUuid": line["parentUuid"] and f"{line['parentUuid']}-hook"})
+        timing = {"type": "system", "sessionId": "s", "uuid": f"{line['uuid']}-timing", "parentUuid": line["uuid"]}
+        session += [timing, {**timing, "uuid": f"{line['uuid']}-hook", "parentUuid": timing["uuid"]}]
+    summary, (trace,) = brought_in(store, write(tmp_path, "a.jsonl", session))
+    assert (summary.faults, summary.records) == ([], 1)
+    assert [message.role for message in trace.messages] == ["user", "assistant", "tool", "assistant"]
+
+
+def test_a_large_file_of_one_indented_value_is_known_by_its_content(store: TraceStore, tmp_path: Path) -> None:
+    long = {"role": "user", "content": "Grüße " * (BEGINNING // 6)}  # more bytes than are looked at, fewer characters
+    trace = {**FILES["trace"][1], "messages": [*MESSAGES, long, MESSAGES[-1]]}
+    (tmp_path / "a.json").write_text(json.dumps(trace, ensure_ascii=False, indent=1))
+    summary, traces = brought_in(store, tmp_path / "a.json")
+    assert (summary.faults, len(traces)) == ([], 1)
 
 
 def test_credentials_beside_a_trace_are_left_out(store: TraceStore, tmp_path: Path) -> None:

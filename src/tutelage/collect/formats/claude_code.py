@@ -1,6 +1,7 @@
 """Session files of Claude Code: a line an event, each linked to the one before it.
 
-An assistant message stands there in several lines, a content block each. Side chains are the conversations of
+An assistant message stands there in several lines, a content block each; between messages stand lines of other kinds
+(hooks, attachments, timings), which are links of the same chain. Side chains are the conversations of
 sub-agents. A session file does not hold the tools' schemas, nor the system prompt.
 """
 
@@ -29,13 +30,28 @@ def _read(path: Path) -> Iterator[Entry]:
         except BadRecord:
             yield Entry(where, parse)
             continue
-        if isinstance(line, dict) and line.get("type") in SAID and isinstance(line.get("message"), dict):
+        if isinstance(line, dict) and line.get("uuid"):
             lines.append(line)
-    parents = {line.get("parentUuid") for line in lines}
-    by_id = {line.get("uuid"): line for line in lines}
-    for line in lines:
-        if line.get("uuid") not in parents:  # the end of a conversation
-            yield Entry(f"conversation up to {line.get('uuid')}", partial(_record, line, by_id))
+    by_id = {line["uuid"]: line for line in lines}
+    said = [line for line in by_id.values() if _is_message(line)]
+    gone_on = {before["uuid"] for line in said if (before := _before(line, by_id))}
+    for line in said:
+        if line["uuid"] not in gone_on:  # the end of a conversation
+            yield Entry(f"conversation up to {line['uuid']}", partial(_record, line, by_id))
+
+
+def _is_message(line: dict[str, Any]) -> bool:
+    return line.get("type") in SAID and isinstance(line.get("message"), dict)
+
+
+def _before(line: dict[str, Any], by_id: dict[Any, dict[str, Any]]) -> dict[str, Any] | None:
+    """The line of the message that `line` follows; None for the first one."""
+    for _ in by_id:
+        found = by_id.get(line.get("parentUuid"))
+        if found is None or _is_message(found):
+            return found
+        line = found
+    raise BadRecord("parentUuid", "the lines are linked in a circle")
 
 
 def _record(last: dict[str, Any], by_id: dict[Any, dict[str, Any]]) -> Record:
@@ -45,7 +61,7 @@ def _record(last: dict[str, Any], by_id: dict[Any, dict[str, Any]]) -> Record:
         if len(lines) > len(by_id):
             raise BadRecord("parentUuid", "the lines are linked in a circle")
         lines.append(line)
-        line = by_id.get(line.get("parentUuid"))
+        line = _before(line, by_id)
     lines.reverse()
     transcript = Transcript()
     for role, content in _messages(lines):
