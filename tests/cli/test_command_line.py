@@ -1,5 +1,6 @@
 """The command line as a user meets it: start-up, help, mistakes."""
 
+import json
 import os
 import signal
 import subprocess
@@ -232,3 +233,16 @@ def test_an_import_with_a_bad_file_takes_the_others_and_names_it(tmp_path: Path)
     (folder / "bad.json").unlink()
     ended = tutelage("import", folder, "-p", tmp_path / "p", "--approve")
     assert (ended.returncode, "1 were there already" in ended.stdout) == (0, True)
+
+
+def test_traces_are_exported_into_a_file_that_is_whole_or_not_there(tmp_path: Path) -> None:
+    project, out = tmp_path / "p", tmp_path / "out.jsonl"
+    tutelage("init", project)
+    messages = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}]
+    (tmp_path / "one.json").write_text(json.dumps({"timestamp": 0, "model": "m", "messages": messages, "tools": []}))
+    tutelage("import", tmp_path / "one.json", "-p", project)
+    refuses(tutelage("traces", "export", "--format", "xml", "-p", project), "Name openai or otel")
+    refuses(tutelage("traces", "export", "--format", "otel", "--out", tmp_path / "no" / "x", "-p", project), "no/x")
+    assert tutelage("traces", "export", "--format", "openai", "--out", out, "-p", project).returncode == 0
+    assert json.loads(out.read_text())["messages"] == messages
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["one.json", "out.jsonl", "p"]
