@@ -13,8 +13,8 @@ from pages_helpers import post, token
 from starlette.testclient import TestClient
 from store_examples import record_trace
 
+from tutelage.endpoint.addresses import is_loopback
 from tutelage.project import Project
-from tutelage.review.access import is_loopback
 from tutelage.review.app import create_app
 from tutelage.review.query import ListQuery
 from tutelage.store import Selection, Sort, TraceStore

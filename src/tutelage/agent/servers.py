@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import IO, Any, cast
-from urllib.parse import urlsplit
 
 import httpx2
 from mcp.client import Client
@@ -34,6 +33,7 @@ from tutelage import __version__
 from tutelage.agent.offer import Listed, Offer, Permission, model_tool, named
 from tutelage.agent.results import ToolResult, tool_result
 from tutelage.agent.tool_list import list_tools
+from tutelage.endpoint.addresses import is_local
 from tutelage.endpoint.processes import last_lines
 from tutelage.errors import TutelageError
 from tutelage.project import McpServer
@@ -45,7 +45,6 @@ PROGRESS_FACTOR = 10  # a call that reports progress may take so many times as l
 START_SECONDS = 60.0  # to connect and list the tools; the first start of `npx` downloads
 logger = logging.getLogger(__name__)
 GONE = ("connection closed", "session terminated")  # the SDK's own words, whole: a tool may speak of closed shops
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 class ServerDied(Exception):
@@ -267,7 +266,7 @@ async def _http_client(stack: AsyncExitStack, server: McpServer, world: World) -
         headers={**server.headers, **world.headers},
         timeout=httpx2.Timeout(30.0, read=300.0),  # the SDK's own: a server may hold a stream open
         verify=_tls(),
-        trust_env=urlsplit(server.url or "").hostname not in LOOPBACK,
+        trust_env=not is_local(server.url or ""),
     )
     return await stack.enter_async_context(client)
 
