@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from tutelage.store import TraceStore
 
 ProjectOption = Annotated[Path, typer.Option("--project", "-p", help="The project folder (holds tutelage.toml).")]
+TeacherUrl = Annotated[str | None, typer.Option(help="The teacher's endpoint, instead of the project's.")]
+TeacherModel = Annotated[str | None, typer.Option(help="The teacher's model name, instead of the project's.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 HERE = Path()
 

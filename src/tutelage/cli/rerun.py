@@ -6,8 +6,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tutelage.cli.chat import show_message
-from tutelage.cli.common import HERE, JsonOption, ProjectOption, console, open_project, open_store, output, reviewer
-from tutelage.cli.stages import TeacherModel, TeacherUrl
+from tutelage.cli.common import (
+    HERE,
+    JsonOption,
+    ProjectOption,
+    TeacherModel,
+    TeacherUrl,
+    console,
+    open_project,
+    open_store,
+    output,
+    reviewer,
+)
 from tutelage.cli.traces import TraceArgument, traces_app
 from tutelage.errors import TutelageError
 

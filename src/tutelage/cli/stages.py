@@ -14,6 +14,8 @@ from tutelage.cli.common import (
     TRAINING,
     JsonOption,
     ProjectOption,
+    TeacherModel,
+    TeacherUrl,
     console,
     open_project,
     open_store,
@@ -22,8 +24,6 @@ from tutelage.cli.common import (
 )
 from tutelage.errors import TutelageError
 
-TeacherUrl = Annotated[str | None, typer.Option(help="The teacher's endpoint, instead of the project's.")]
-TeacherModel = Annotated[str | None, typer.Option(help="The teacher's model name, instead of the project's.")]
 SystemPromptFile = Annotated[Path | None, typer.Option(help="A system prompt, instead of the project's.")]
 
 dataset_app = typer.Typer(help="Make training rows of traces.", no_args_is_help=True)
