@@ -67,6 +67,14 @@ class ToolCall(Plain):
         return {"id": self.id, "type": "function", "function": {"name": self.name, "arguments": self.arguments}}
 
 
+def canonical(arguments: str) -> Any:
+    """A call's arguments, however they are spaced; their text where they are no JSON."""
+    try:
+        return json.loads(arguments or "{}")
+    except (ValueError, RecursionError):
+        return arguments
+
+
 class Part(Plain):
     """A part of a tool result that the message's text only names, or shows cut; its bytes are a blob of the store's."""
 
@@ -225,15 +233,8 @@ def _actions(trace: Trace) -> list[object]:
 def _action(message: Message) -> object:
     """What a step does: its calls, arguments read as JSON, or its answer."""
     if message.tool_calls:
-        return [(call.name, _read(call.arguments)) for call in message.tool_calls]
+        return [(call.name, canonical(call.arguments)) for call in message.tool_calls]
     return (message.content or "").strip()
-
-
-def _read(arguments: str) -> object:
-    try:
-        return json.loads(arguments)
-    except ValueError:
-        return arguments
 
 
 def now() -> datetime:

@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import takewhile
 
+from tutelage.agent.arguments import BadArguments, read_arguments
 from tutelage.agent.results import ToolResult
-from tutelage.agent.rollout import read_arguments, result_message
+from tutelage.agent.rollout import bad_arguments, result_message
 from tutelage.agent.servers import Servers
 from tutelage.errors import TutelageError
 from tutelage.trace import Message, ToolCall
@@ -78,9 +79,10 @@ class Replay:
         return messages
 
     async def _result(self, step: int, call: ToolCall, before: Message | None) -> Message:
-        arguments = read_arguments(call)
-        if isinstance(arguments, ToolResult):
-            return self._message(call, arguments)
+        try:
+            arguments = read_arguments(call.arguments)
+        except BadArguments as error:
+            return self._message(call, bad_arguments(error))
         kept = (before.content or "") if before else None
         if not self.servers.only_reads(call.name):
             decision = await self.ask(Question(Topic.EFFECTS, step, call, kept))

@@ -11,6 +11,7 @@ from typing import Literal, NamedTuple
 
 import openai
 
+from tutelage.agent.arguments import is_object
 from tutelage.agent.offer import MANY, Offer
 from tutelage.agent.servers import connect_servers
 from tutelage.endpoint.addresses import is_local
@@ -243,7 +244,7 @@ def _judge(completion: Completion, model: str, asked_with_tools: bool) -> list[F
         fix = f"Turn thinking and the server's reasoning parser on{parser}, or take a teacher that shows its reasoning."
         findings.append(Finding("warning", "The teacher keeps its reasoning to itself: none came back.", fix))
     if message.tool_calls:
-        broken = [call.name for call in message.tool_calls if not _is_object(call.arguments)]
+        broken = [call.name for call in message.tool_calls if not is_object(call.arguments)]
         if broken:
             what = f"Tool calls came back with arguments that are no JSON object ({broken[0]})."
             findings.append(Finding("error", what, "Check the server's tool-call parser."))
@@ -259,13 +260,6 @@ def _judge(completion: Completion, model: str, asked_with_tools: bool) -> list[F
             what = "The teacher answered the first training task without calling a tool."
             findings.append(Finding("warning", what, "Look at a trace: `tutelage collect --limit 1`."))
     return findings
-
-
-def _is_object(text: str) -> bool:
-    try:
-        return isinstance(json.loads(text or "{}"), dict)
-    except json.JSONDecodeError:
-        return False
 
 
 def _error(error: TutelageError) -> Finding:

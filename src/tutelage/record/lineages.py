@@ -19,8 +19,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from tutelage.dialect.identity import canonical, chain, digest, digest_of
-from tutelage.trace import Message, Tool
+from tutelage.dialect.identity import chain, digest, digest_of
+from tutelage.trace import Message, Tool, canonical
 
 LONG = 200  # characters of an answer that tell a summary by themselves
 TELLING = 20  # characters of an argument that tell a sub-agent's prompt, or of an answer that tell a step
