@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from urllib.parse import parse_qsl, urlsplit
 
 SHORTEST = 6  # characters; shorter values are words that stand everywhere
+HIDDEN = "[key]"  # stands for a key in what others' programs wrote
 SECRET_NAME = re.compile(r"key|token|secret|passw|pwd|credential|auth|cookie|session", re.IGNORECASE)
 SCHEMES = re.compile(r"^(bearer|basic|token)\s+", re.IGNORECASE)
 _secrets: set[str] = set()

@@ -387,9 +387,10 @@ def test_a_large_file_of_one_indented_value_is_known_by_its_content(store: Trace
 
 
 def test_credentials_beside_a_trace_are_left_out(store: TraceStore, tmp_path: Path) -> None:
-    trace = {**FILES["trace"][1], "headers": {"x": 1}, "run": {"api_key": "a", "url": "u?token=Bearer abcdefgh1234"}}
-    _, (found,) = brought_in(store, write(tmp_path, "a.json", trace))
-    assert found.metadata["record"] == {"run": {"url": "u?token=[key]"}}
+    token, key = "abcdefgh1234" * 2, "ghp_" + "a1B2" * 9
+    run = {"api_key": "a", "url": f"u?token=Bearer {token}", "log": [f"cloned with {key}"]}
+    _, (found,) = brought_in(store, write(tmp_path, "a.json", {**FILES["trace"][1], "headers": {"x": 1}, "run": run}))
+    assert found.metadata["record"] == {"run": {"url": "u?token=Bearer [key]", "log": ["cloned with [key]"]}}
 
 
 def test_a_format_that_is_named_is_taken_and_one_that_is_not_known_is_one_sentence(

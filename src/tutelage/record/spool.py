@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tutelage.errors import TutelageError
+from tutelage.redact import HIDDEN
 
 UNREADABLE = "unreadable"  # a folder in the spool: exchanges of which no trace could be made
-HIDDEN = b"[key]"  # stands for a key that a body repeats
 SHORTEST_KEY = 8  # characters; shorter ones are words that stand everywhere, such as "none"
 # What clients send where no key is asked for, "anything" or "not-needed", may stand in any text.
 WORDS, LONGEST_WORDS = re.compile(r"[A-Za-z]+(?:[ _-][A-Za-z]+)*"), 24
@@ -54,7 +54,7 @@ class Spool:
         head = json.dumps({"dialect": dialect, "started": started.isoformat(), "seconds": seconds})
         data = head[:-1].encode() + b', "request": ' + request + b', "response": ' + response + b"}"
         for key in keys:
-            data = data.replace(key, HIDDEN)
+            data = data.replace(key, HIDDEN.encode())
         self._last = max(self._last + 1, time.time_ns())
         path = self.folder / f"{self._last:020d}.json"
         unfinished = path.with_suffix(".part")
