@@ -211,6 +211,8 @@ def test_an_edit_that_came_meanwhile_is_kept_beside_the_re_run(project: Project,
     recording.message(answer)
     store.revise(trace.id, trace.messages[:3], base=0, author="ben", note="meanwhile")
     assert recording.finish_rerun(StopReason.ANSWER, None, {}) == 2
+    with pytest.raises(TutelageError, match="before it ended"):
+        recording.finish_rerun(StopReason.ANSWER, None, {})
     assert store.load(trace.id, 1).messages == trace.messages[:3]
     assert store.load(trace.id).messages == (*trace.messages[:2], answer)
     assert [revision.base for revision in store.reviews.revisions(trace.id)] == [None, 0, 0]
