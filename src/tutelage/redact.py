@@ -7,7 +7,9 @@ from urllib.parse import parse_qsl, urlsplit
 
 SHORTEST = 6  # characters; shorter values are words that stand everywhere
 HIDDEN = "[key]"  # stands for a key in what others' programs wrote
-SECRET_NAME = re.compile(r"key|token|secret|passw|pwd|credential|auth|cookie|session", re.IGNORECASE)
+SECRET_NAME = re.compile(
+    r"key(?!board|word)|token(?!i[sz])|secret|passw|pwd|credential|auth(?!or(?!i[sz]))|cookie|session", re.IGNORECASE
+)
 SCHEMES = re.compile(r"^(bearer|basic|token)\s+", re.IGNORECASE)
 _secrets: set[str] = set()
 
