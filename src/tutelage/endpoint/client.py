@@ -143,7 +143,7 @@ class ChatEndpoint:
         try:
             data = json.loads(response)
             data["choices"][0]["message"]["role"]
-        except (json.JSONDecodeError, KeyError, IndexError, TypeError):
+        except (ValueError, LookupError, TypeError, RecursionError):
             raise NoCompletion(
                 f"{self.url} answered with something that is no chat completion: {self._quote(response)}. "
                 "Check that the URL ends in /v1 of an OpenAI-style server."
@@ -273,4 +273,5 @@ def _tool_call(call: dict[str, Any], number: int) -> ToolCall:
     arguments = function.get("arguments")
     if not isinstance(arguments, str):
         arguments = json.dumps(arguments or {}, ensure_ascii=False)
-    return ToolCall(id=call.get("id") or f"call_{number}", name=function.get("name") or "", arguments=arguments)
+    name = function.get("name") or ""
+    return ToolCall(id=call.get("id") or f"call_{number}", name=_whole(name) or "", arguments=_whole(arguments) or "")
