@@ -378,6 +378,34 @@ def test_lines_between_messages_of_a_session_file_cut_no_conversation(store: Tra
     assert [message.role for message in trace.messages] == ["user", "assistant", "tool", "assistant"]
 
 
+@pytest.mark.parametrize("first", [0, 1])
+def test_results_of_calls_made_at_once_are_of_one_conversation(store: TraceStore, tmp_path: Path, first: int) -> None:
+    """Each result is linked to its own call's line; what comes next, to the result that came last."""
+    common = {"sessionId": "s", "timestamp": STARTED}
+
+    def line(uuid: str, parent: str | None, role: str, content: Any, **more: str) -> dict[str, Any]:
+        message = {"role": role, "content": content, **more}
+        return {**common, "type": role, "uuid": uuid, "parentUuid": parent, "message": message}
+
+    uses = [{"type": "tool_use", "id": f"c{n}", "name": "look", "input": {"n": n}} for n in range(2)]
+    results = [
+        line(f"r{n}", f"a{n}", "user", [{"type": "tool_result", "tool_use_id": f"c{n}", "content": f"{n}"}])
+        for n in (first, 1 - first)
+    ]
+    session = [
+        line("u", None, "user", "Look twice."),
+        line("a0", "u", "assistant", [uses[0]], id="m1", model="claude"),
+        line("a1", "a0", "assistant", [uses[1]], id="m1", model="claude"),
+        *results,
+        line("a2", results[-1]["uuid"], "assistant", [{"type": "text", "text": "Seen."}], id="m2", model="claude"),
+    ]
+    summary, (trace,) = brought_in(store, write(tmp_path, "a.jsonl", session))
+    assert summary.faults == []
+    assert [message.role for message in trace.messages] == ["user", "assistant", "tool", "tool", "assistant"]
+    assert [call.id for call in trace.messages[1].tool_calls] == ["c0", "c1"]
+    assert {message.tool_call_id for message in trace.messages[2:4]} == {"c0", "c1"}
+
+
 def test_a_large_file_of_one_indented_value_is_known_by_its_content(store: TraceStore, tmp_path: Path) -> None:
     long = {"role": "user", "content": "Grüße " * (BEGINNING // 6)}  # more bytes than are looked at, fewer characters
     trace = {**FILES["trace"][1], "messages": [*MESSAGES, long, MESSAGES[-1]]}
