@@ -22,7 +22,7 @@ from tutelage.errors import TutelageError
 from tutelage.project import Project, ToolRules
 from tutelage.scaffold import make_project
 from tutelage.store import TraceStore
-from tutelage.trace import Message, StopReason, Trace, Verdict
+from tutelage.trace import RECORDED, Message, StopReason, Trace, Verdict
 
 SERVER = {"command": sys.executable, "args": ["-m", "tutelage.quickstart.shop", "--stdio"]}
 STDIO = {"mcpServers": {"shop": {**SERVER, "env": {"PYTHONPATH": os.environ.get("PYTHONPATH", "")}}}}
@@ -216,6 +216,18 @@ def test_an_edit_that_came_meanwhile_is_kept_beside_the_re_run(project: Project,
     assert store.load(trace.id, 1).messages == trace.messages[:3]
     assert store.load(trace.id).messages == (*trace.messages[:2], answer)
     assert [revision.base for revision in store.reviews.revisions(trace.id)] == [None, 0, 0]
+
+
+def test_the_verifier_judges_no_re_run_of_what_another_agent_did(project: Project, store: TraceStore) -> None:
+    trace = store.load(next(store.traces()).id, 0)
+    recording = store.begin(
+        run="record", task=trace.task, attempt=0, model="m", tools=trace.tools, metadata={RECORDED: {"session": "s"}}
+    )
+    recording.messages([*trace.messages[:2], Message(role="assistant", content="No.")])
+    recording.finish(StopReason.ANSWER)
+    with endpoint_double(says("Yes.")) as double:
+        done, _ = run(project, store, store.load(recording.id), 0, Decision.STOP, url=double.url)
+    assert (done.revision, done.reward) == (1, None)
 
 
 def test_what_cannot_be_run_again_is_said(store: TraceStore) -> None:

@@ -24,7 +24,7 @@ from tutelage.errors import TutelageError
 from tutelage.project import Project
 from tutelage.redact import redact
 from tutelage.store import RerunRecording, TraceStore
-from tutelage.trace import RERUN, Message, StopReason, Tool, ToolCall, Trace, imported_from
+from tutelage.trace import RERUN, Message, StopReason, Tool, ToolCall, Trace, setup_is_known
 from tutelage.world import Reward, World, open_world, worlds_folder
 
 QUOTED_WORDS = 5  # of the hint in a row: the model has given away that there is one
@@ -162,7 +162,7 @@ def _finish(
 ) -> Rerun:
     """Judge the rollout and make a revision of it."""
     assert trace.stop_reason
-    can_be_judged = trace.run != CHAT and imported_from(trace.metadata) is None
+    can_be_judged = trace.run != CHAT and setup_is_known(trace.metadata)
     reward = judge(project, project.verifier, trace, world) if can_be_judged else None
     return Rerun(recording.finish_rerun(trace.stop_reason, reward, notes), trace.stop_reason, reward, steps)
 
