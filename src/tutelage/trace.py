@@ -12,6 +12,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 Role = Literal["system", "user", "assistant", "tool"]
+RUNS_TO_LEARN = ("collect", "import", "record")  # whose traces are curated and built into a dataset by default
 # In a trace's metadata:
 IMPORTED = "imported"  # where it was imported from
 RECORDED = "recorded"  # how the proxy came by it, of an agent that is not ours

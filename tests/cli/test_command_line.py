@@ -1,5 +1,6 @@
 """The command line as a user meets it: start-up, help, mistakes."""
 
+import inspect
 import json
 import os
 import signal
@@ -10,6 +11,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tutelage.cli.common import RUNS_HELP
+from tutelage.collect import collect, import_traces
+from tutelage.record import run_record
+from tutelage.trace import RUNS_TO_LEARN
 
 
 def tutelage(*arguments: str | Path) -> "subprocess.CompletedProcess[str]":
@@ -66,6 +72,12 @@ def test_every_command_explains_itself(command: str) -> None:
     ended = tutelage(*command.split(), "--help")
     assert ended.returncode == 0, ended.stderr
     assert "Usage:" in ended.stdout
+
+
+def test_what_is_collected_imported_and_recorded_is_built_into_a_dataset() -> None:
+    names = (inspect.signature(stage).parameters["run"].default for stage in (collect, import_traces, run_record))
+    assert tuple(names) == RUNS_TO_LEARN
+    assert ", ".join(RUNS_TO_LEARN) in RUNS_HELP
 
 
 @pytest.mark.parametrize(

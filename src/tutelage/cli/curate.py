@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from tutelage.cli.common import HERE, JsonOption, ProjectOption, open_project, open_store, output, progress
+from tutelage.cli.common import HERE, RUNS_HELP, JsonOption, ProjectOption, open_project, open_store, output, progress
 
 
 def register(app: typer.Typer) -> None:
@@ -13,7 +13,7 @@ def register(app: typer.Typer) -> None:
 
 def curate(
     project: ProjectOption = HERE,
-    run: Annotated[list[str] | None, typer.Option(help="Only these runs' traces. [default: collect, import]")] = None,
+    run: Annotated[list[str] | None, typer.Option(help=RUNS_HELP)] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be done; store nothing, ask no judge.")
     ] = False,

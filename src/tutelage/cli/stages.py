@@ -11,6 +11,7 @@ from tutelage.cli.common import (
     EVALUATION,
     HERE,
     REPORT,
+    RUNS_HELP,
     TRAINING,
     JsonOption,
     ProjectOption,
@@ -106,7 +107,7 @@ def collect(
 @dataset_app.command()
 def build(
     project: ProjectOption = HERE,
-    run: Annotated[list[str] | None, typer.Option(help="Only these runs' traces. [default: collect, import]")] = None,
+    run: Annotated[list[str] | None, typer.Option(help=RUNS_HELP)] = None,
     reasoning: Annotated[
         str | None, typer.Option(help="keep, off, mask or backfill, instead of the project's. See docs/dataset.md.")
     ] = None,
@@ -120,6 +121,7 @@ def build(
 
     from tutelage.dataset import build as run_build
     from tutelage.dataset.terminal import SummaryTables
+    from tutelage.trace import RUNS_TO_LEARN
 
     opened = open_project(project)
     with open_store(opened) as store, progress() as bar:
@@ -128,7 +130,7 @@ def build(
             opened,
             store,
             None if dry_run else opened.path(DATASET),
-            runs=run or ["collect", "import"],
+            runs=run or RUNS_TO_LEARN,
             reasoning=reasoning,
             teacher_url=teacher_url,
             teacher_model=teacher_model,
