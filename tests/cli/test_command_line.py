@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 
 from tutelage.cli.common import RUNS_HELP
+from tutelage.cli.imports import NAMES
 from tutelage.collect import collect, import_traces
+from tutelage.collect.formats import FORMATS
 from tutelage.record import run_record
 from tutelage.trace import RUNS_TO_LEARN
 
@@ -57,7 +59,10 @@ COMMANDS = (
         "traces approve",
         "traces reject",
         "traces edit",
+        "traces export",
         "traces rerun",
+        "record",
+        "curate",
         "review",
         "serve",
         "endpoint",
@@ -78,6 +83,10 @@ def test_what_is_collected_imported_and_recorded_is_built_into_a_dataset() -> No
     names = (inspect.signature(stage).parameters["run"].default for stage in (collect, import_traces, run_record))
     assert tuple(names) == RUNS_TO_LEARN
     assert ", ".join(RUNS_TO_LEARN) in RUNS_HELP
+
+
+def test_every_format_that_import_reads_is_in_its_help() -> None:
+    assert set(NAMES.split(", ")) == set(FORMATS)
 
 
 @pytest.mark.parametrize(

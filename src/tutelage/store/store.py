@@ -262,7 +262,7 @@ class TraceStore:
         )
 
     def blob(self, sha256: str) -> bytes | None:
-        """The bytes that a message's part names; None where there are none (an imported or a forgotten trace's)."""
+        """The bytes that a message's part names; None where there are none."""
         return read_blob(self._engine, sha256)
 
     def revise(self, trace_id: str, messages: Sequence[Message], *, base: int, author: str, note: str) -> int:
