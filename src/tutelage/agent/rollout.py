@@ -120,6 +120,7 @@ class Rollout:
     _failures: Counter[tuple[str, str]] = field(default_factory=Counter)  # by name and arguments, of this turn
     _last_success: tuple[str, str, str] | None = None
     _in_a_row: int = 0
+    _time: asyncio.Timeout | None = None  # what is left of max_seconds
 
     async def run(self, turns: AsyncIterator[str], system_prompt: str | None) -> RolloutEnd:
         if system_prompt:
@@ -130,7 +131,7 @@ class Rollout:
         """Go on from `messages`, which are recorded already: a turn that they leave open is answered first."""
         stop = _Stop(StopReason.ANSWER)
         try:
-            async with asyncio.timeout(self.limits.max_seconds):
+            async with asyncio.timeout(self.limits.max_seconds) as self._time:
                 if turn_is_open(self.messages):
                     await self._answer_turn()
                 async for turn in turns:
@@ -213,9 +214,20 @@ class Rollout:
             arguments = read_arguments(call.arguments)
         except BadArguments as error:
             return bad_arguments(error)
-        if self.ask and not await self.ask(call):
+        if self.ask and not await self._allowed(self.ask, call):
             return ToolResult(REFUSED, is_error=True)
         return await self.servers.call(call.name, arguments)
+
+    async def _allowed(self, ask: Ask, call: ToolCall) -> bool:
+        """What a person says; the time that they take is not the rollout's."""
+        assert self._time
+        asked, due = asyncio.get_running_loop().time(), self._time.when()
+        assert due is not None
+        self._time.reschedule(None)
+        try:
+            return await ask(call)
+        finally:
+            self._time.reschedule(due + asyncio.get_running_loop().time() - asked)
 
     def _count(self, call: ToolCall, result: ToolResult) -> None:
         """Stop a model that goes round in circles: the same failure in a row or not, the same success in a row.
