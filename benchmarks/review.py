@@ -26,9 +26,9 @@ from urllib.parse import urlencode
 
 import uvicorn
 
+from tutelage.endpoint.addresses import listen
 from tutelage.project import Project
 from tutelage.review.app import create_app
-from tutelage.review.server import listen
 from tutelage.store import Selection, TraceStore
 from tutelage.trace import Message, Step, StopReason, Task, now
 from tutelage.world import Reward
@@ -147,7 +147,7 @@ class _served:
     def __init__(self, project: Project, store: TraceStore) -> None:
         config = uvicorn.Config(create_app(project, store, "benchmark"), log_level="warning", lifespan="off")
         self.server = uvicorn.Server(config)
-        self.listening = listen(0)
+        self.listening = listen("127.0.0.1", 0)
         self.thread = threading.Thread(target=self.server.run, kwargs={"sockets": [self.listening]})
 
     def __enter__(self) -> int:

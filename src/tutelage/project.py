@@ -104,7 +104,7 @@ class ToolRules(Section):
     student: tuple[str, ...] | None = Field(
         None, description="tools that the student may call in `evaluate`, trained or not; none: those of `allow`"
     )
-    ask: tuple[str, ...] = Field((), description="tools that only a person may allow, call by call: for `chat` alone")
+    ask: tuple[str, ...] = Field((), description="tools that only a person may allow, each call: in `chat` and re-runs")
     deny: tuple[str, ...] = Field((), description="tools that nobody may call, whatever the others say")
 
 
@@ -137,7 +137,7 @@ class Settings(Section):
 
     name: str = Field("project", description="stands in reports and cards")
     seed: int = Field(0, description="of the split, the training order and the adapters' start")
-    store: str = Field("traces.db", description="a file, or an SQLAlchemy URL")
+    store: str = Field("traces.db", description="a file, or an SQLAlchemy URL of SQLite or PostgreSQL")
     mcp: Path = Field(Path("mcp.json"), description="the MCP servers, in the format of other MCP clients")
     system_prompt: str | None = Field(None, description="the first message of each rollout")
     system_prompt_file: Path | None = Field(None, description="a file that holds it instead")

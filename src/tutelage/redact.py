@@ -1,12 +1,15 @@
 """Secrets that a project's files name are not repeated: not on the screen, not in the store."""
 
+import os
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
 SHORTEST = 6  # characters; shorter values are words that stand everywhere
-SECRET_NAME = re.compile(r"key|token|secret|passw|pwd|credential|auth|cookie|session", re.IGNORECASE)
+HIDDEN = "[key]"  # stands for a key in what others' programs wrote
+SECRET_NAME = re.compile(
+    r"key(?!board|word)|token(?!i[sz])|secret|passw|pwd|credential|auth(?!or(?!i[sz]))|cookie|session", re.IGNORECASE
+)
 SCHEMES = re.compile(r"^(bearer|basic|token)\s+", re.IGNORECASE)
 _secrets: set[str] = set()
 
@@ -20,9 +23,15 @@ def redact(text: str) -> str:
 
 
 def note_secret(value: str) -> None:
-    """What came from the environment; a folder's name is no secret."""
-    if len(value) >= SHORTEST and not Path(value).exists():
+    """What came from the environment."""
+    if may_be_secret(value):
         _secrets.add(value)
+
+
+def may_be_secret(value: str) -> bool:
+    """No short word, and no path of this machine."""
+    # Path.exists() raises, and its error repeats the value, where that is longer than a path may be.
+    return len(value) >= SHORTEST and not os.path.exists(value)  # noqa: PTH110
 
 
 def note_named_secrets(values: Mapping[str, str], url: str | None = None) -> None:

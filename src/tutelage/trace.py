@@ -12,7 +12,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 Role = Literal["system", "user", "assistant", "tool"]
-RUNS = ("collect", "import", "record")  # that are curated and trained on where no others are named
+RUNS_TO_LEARN = ("collect", "import", "record")  # whose traces are curated and built into a dataset by default
 # In a trace's metadata:
 IMPORTED = "imported"  # where it was imported from
 RECORDED = "recorded"  # how the proxy came by it, of an agent that is not ours
@@ -66,6 +66,14 @@ class ToolCall(Plain):
 
     def to_openai(self) -> dict[str, Any]:
         return {"id": self.id, "type": "function", "function": {"name": self.name, "arguments": self.arguments}}
+
+
+def canonical(arguments: str) -> Any:
+    """A call's arguments, however they are spaced; their text where they are no JSON."""
+    try:
+        return json.loads(arguments or "{}")
+    except (ValueError, RecursionError):
+        return arguments
 
 
 class Part(Plain):
@@ -226,15 +234,8 @@ def _actions(trace: Trace) -> list[object]:
 def _action(message: Message) -> object:
     """What a step does: its calls, arguments read as JSON, or its answer."""
     if message.tool_calls:
-        return [(call.name, _read(call.arguments)) for call in message.tool_calls]
+        return [(call.name, canonical(call.arguments)) for call in message.tool_calls]
     return (message.content or "").strip()
-
-
-def _read(arguments: str) -> object:
-    try:
-        return json.loads(arguments)
-    except ValueError:
-        return arguments
 
 
 def now() -> datetime:

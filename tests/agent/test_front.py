@@ -112,5 +112,5 @@ def test_what_is_no_conversation_is_left_to_the_engine(body: bytes, tmp_path: Pa
 
 
 def test_a_port_that_is_taken_is_one_sentence(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(TutelageError, match="cannot be listened on"):
+    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(TutelageError, match="cannot be used"):
         serve_front("http://127.0.0.1:9/v1", view(tmp_path), "127.0.0.1", taken.getsockname()[1])

@@ -19,10 +19,10 @@ from tutelage.dataset.unroll import unroll
 from tutelage.endpoint.services import start_services
 from tutelage.endpoint.teacher import connect_teacher
 from tutelage.errors import TutelageError
-from tutelage.project import Project
+from tutelage.project import Project, ToolRules
 from tutelage.scaffold import make_project
 from tutelage.store import TraceStore
-from tutelage.trace import Message, StopReason, Trace, Verdict
+from tutelage.trace import RECORDED, Message, StopReason, Trace, Verdict
 
 SERVER = {"command": sys.executable, "args": ["-m", "tutelage.quickstart.shop", "--stdio"]}
 STDIO = {"mcpServers": {"shop": {**SERVER, "env": {"PYTHONPATH": os.environ.get("PYTHONPATH", "")}}}}
@@ -154,6 +154,24 @@ def test_a_result_that_differs_is_asked_about_and_stopping_stores_nothing(
     assert done.steps == 1
 
 
+def test_a_person_is_asked_before_the_model_calls_what_only_a_person_may_allow(
+    project: Project, store: TraceStore
+) -> None:
+    trace = untouched(store, "refuse to cancel")
+    settings = project.settings.model_copy(update={"servers": {"shop": ToolRules(ask=("search",))}})
+    asking = Project(folder=project.folder, settings=settings)
+    search = says(None, ("search", '{"query": "lamp"}'))
+    with endpoint_double(search, says("Done."), search) as double:
+        _, asked = run(asking, store, trace, 0, Decision.GO_ON, url=double.url)
+        assert [(question.topic, question.step, question.call.name) for question in asked] == [
+            (Topic.EFFECTS, 1, "search")
+        ]
+        with pytest.raises(ReplayStopped, match="at step 1"):
+            run(asking, store, store.load(trace.id), 0, Decision.STOP, url=double.url)
+    (left,) = store.unfinished_reruns(trace.id)
+    assert store.load(trace.id).revision == left.base == 1
+
+
 def test_a_hint_is_shown_to_the_model_and_taught_to_nobody(project: Project, store: TraceStore) -> None:
     trace = untouched(store, "look up")
     with endpoint_double(says("I greet Anna.", reasoning="I was told that Anna always wants to be greeted.")) as double:
@@ -193,9 +211,23 @@ def test_an_edit_that_came_meanwhile_is_kept_beside_the_re_run(project: Project,
     recording.message(answer)
     store.revise(trace.id, trace.messages[:3], base=0, author="ben", note="meanwhile")
     assert recording.finish_rerun(StopReason.ANSWER, None, {}) == 2
+    with pytest.raises(TutelageError, match="before it ended"):
+        recording.finish_rerun(StopReason.ANSWER, None, {})
     assert store.load(trace.id, 1).messages == trace.messages[:3]
     assert store.load(trace.id).messages == (*trace.messages[:2], answer)
     assert [revision.base for revision in store.reviews.revisions(trace.id)] == [None, 0, 0]
+
+
+def test_the_verifier_judges_no_re_run_of_what_another_agent_did(project: Project, store: TraceStore) -> None:
+    trace = store.load(next(store.traces()).id, 0)
+    recording = store.begin(
+        run="record", task=trace.task, attempt=0, model="m", tools=trace.tools, metadata={RECORDED: {"session": "s"}}
+    )
+    recording.messages([*trace.messages[:2], Message(role="assistant", content="No.")])
+    recording.finish(StopReason.ANSWER)
+    with endpoint_double(says("Yes.")) as double:
+        done, _ = run(project, store, store.load(recording.id), 0, Decision.STOP, url=double.url)
+    assert (done.revision, done.reward) == (1, None)
 
 
 def test_what_cannot_be_run_again_is_said(store: TraceStore) -> None:

@@ -97,6 +97,15 @@ def test_the_next_user_turn_follows_the_answer(tmp_path: Path) -> None:
     assert [message.content for message in end.messages] == ["be good", "first", "one", "second", "two"]
 
 
+def test_the_time_that_a_person_takes_is_not_the_rollouts(tmp_path: Path) -> None:
+    async def slowly(_: ToolCall) -> bool:
+        await asyncio.sleep(3)
+        return True
+
+    end, _ = roll(says(None, echo("hi")), says("done"), folder=tmp_path, ask=slowly, max_seconds=3)
+    assert (end.stop_reason, end.messages[3].content) == (StopReason.ANSWER, "hi")
+
+
 @pytest.mark.parametrize(
     ("call", "words"),
     [

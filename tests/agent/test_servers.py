@@ -216,8 +216,11 @@ def test_a_tool_that_speaks_of_something_closed_is_still_there(tmp_path: Path) -
     assert call(tmp_path, "shop") == ToolResult("Error: 'the shop is closed'", is_error=True)
 
 
-def test_a_secret_of_the_environment_is_not_repeated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MY_TOKEN", "sesame-open")
+@pytest.mark.parametrize("secret", ["sesame-open", "sesame-" * 100], ids=["short", "longer than a path may be"])
+def test_a_secret_of_the_environment_is_not_repeated(
+    secret: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MY_TOKEN", secret)
     (tmp_path / "tutelage.toml").write_text("")
     entry = {"command": sys.executable, "args": [SERVER, "exit"], "env": {"TOKEN": "${MY_TOKEN}"}}
     (tmp_path / "mcp.json").write_text(json.dumps({"mcpServers": {"s": entry}}))

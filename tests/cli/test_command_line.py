@@ -1,5 +1,7 @@
 """The command line as a user meets it: start-up, help, mistakes."""
 
+import inspect
+import json
 import os
 import signal
 import subprocess
@@ -9,6 +11,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tutelage.cli.common import RUNS_HELP
+from tutelage.cli.imports import NAMES
+from tutelage.collect import collect, import_traces
+from tutelage.collect.formats import FORMATS
+from tutelage.record import run_record
+from tutelage.trace import RUNS_TO_LEARN
 
 
 def tutelage(*arguments: str | Path) -> "subprocess.CompletedProcess[str]":
@@ -50,7 +59,10 @@ COMMANDS = (
         "traces approve",
         "traces reject",
         "traces edit",
+        "traces export",
         "traces rerun",
+        "record",
+        "curate",
         "review",
         "serve",
         "endpoint",
@@ -65,6 +77,16 @@ def test_every_command_explains_itself(command: str) -> None:
     ended = tutelage(*command.split(), "--help")
     assert ended.returncode == 0, ended.stderr
     assert "Usage:" in ended.stdout
+
+
+def test_what_is_collected_imported_and_recorded_is_built_into_a_dataset() -> None:
+    names = (inspect.signature(stage).parameters["run"].default for stage in (collect, import_traces, run_record))
+    assert tuple(names) == RUNS_TO_LEARN
+    assert ", ".join(RUNS_TO_LEARN) in RUNS_HELP
+
+
+def test_every_format_that_import_reads_is_in_its_help() -> None:
+    assert set(NAMES.split(", ")) == set(FORMATS)
 
 
 @pytest.mark.parametrize(
@@ -232,3 +254,16 @@ def test_an_import_with_a_bad_file_takes_the_others_and_names_it(tmp_path: Path)
     (folder / "bad.json").unlink()
     ended = tutelage("import", folder, "-p", tmp_path / "p", "--approve")
     assert (ended.returncode, "1 were there already" in ended.stdout) == (0, True)
+
+
+def test_traces_are_exported_into_a_file_that_is_whole_or_not_there(tmp_path: Path) -> None:
+    project, out = tmp_path / "p", tmp_path / "out.jsonl"
+    tutelage("init", project)
+    messages = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}]
+    (tmp_path / "one.json").write_text(json.dumps({"timestamp": 0, "model": "m", "messages": messages, "tools": []}))
+    tutelage("import", tmp_path / "one.json", "-p", project)
+    refuses(tutelage("traces", "export", "--format", "xml", "-p", project), "Name openai or otel")
+    refuses(tutelage("traces", "export", "--format", "otel", "--out", tmp_path / "no" / "x", "-p", project), "no/x")
+    assert tutelage("traces", "export", "--format", "openai", "--out", out, "-p", project).returncode == 0
+    assert json.loads(out.read_text())["messages"] == messages
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["one.json", "out.jsonl", "p"]

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from tutelage.collect import ImportSummary, import_traces
 from tutelage.collect.export import openai_line, otel_line
 from tutelage.collect.formats import choose
+from tutelage.collect.formats.detect import BEGINNING
 from tutelage.collect.formats.openai import FORMAT as OPENAI
 from tutelage.collect.formats.otel import FORMAT as OTEL
 from tutelage.collect.record import read_message
@@ -257,6 +258,12 @@ BAD: dict[str, tuple[str, Any, str, str]] = {
         "line 2",
         "no answer",
     ),
+    "openai log with a number for its usage": (
+        "a.jsonl",
+        lines(log(MESSAGES), {**log(MESSAGES), "response": {**log(MESSAGES)["response"], "usage": 3}}),
+        "line 2",
+        "not written as its format is",
+    ),
     "a picture": (
         "a.jsonl",
         lines({"messages": MESSAGES}, {"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}),
@@ -359,10 +366,59 @@ def test_side_chains_and_compacted_contexts_of_session_files_are_traces_of_their
     )
 
 
+def test_lines_between_messages_of_a_session_file_cut_no_conversation(store: TraceStore, tmp_path: Path) -> None:
+    _, *told = claude_code()
+    session = []
+    for line in told:  # each message is followed by a timing and a hook, and the next one links to the hook
+        session.append({**line, "parentUuid": line["parentUuid"] and f"{line['parentUuid']}-hook"})
+        timing = {"type": "system", "sessionId": "s", "uuid": f"{line['uuid']}-timing", "parentUuid": line["uuid"]}
+        session += [timing, {**timing, "uuid": f"{line['uuid']}-hook", "parentUuid": timing["uuid"]}]
+    summary, (trace,) = brought_in(store, write(tmp_path, "a.jsonl", session))
+    assert (summary.faults, summary.records) == ([], 1)
+    assert [message.role for message in trace.messages] == ["user", "assistant", "tool", "assistant"]
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_results_of_calls_made_at_once_are_of_one_conversation(store: TraceStore, tmp_path: Path, first: int) -> None:
+    """Each result is linked to its own call's line; what comes next, to the result that came last."""
+    common = {"sessionId": "s", "timestamp": STARTED}
+
+    def line(uuid: str, parent: str | None, role: str, content: Any, **more: str) -> dict[str, Any]:
+        message = {"role": role, "content": content, **more}
+        return {**common, "type": role, "uuid": uuid, "parentUuid": parent, "message": message}
+
+    uses = [{"type": "tool_use", "id": f"c{n}", "name": "look", "input": {"n": n}} for n in range(2)]
+    results = [
+        line(f"r{n}", f"a{n}", "user", [{"type": "tool_result", "tool_use_id": f"c{n}", "content": f"{n}"}])
+        for n in (first, 1 - first)
+    ]
+    session = [
+        line("u", None, "user", "Look twice."),
+        line("a0", "u", "assistant", [uses[0]], id="m1", model="claude"),
+        line("a1", "a0", "assistant", [uses[1]], id="m1", model="claude"),
+        *results,
+        line("a2", results[-1]["uuid"], "assistant", [{"type": "text", "text": "Seen."}], id="m2", model="claude"),
+    ]
+    summary, (trace,) = brought_in(store, write(tmp_path, "a.jsonl", session))
+    assert summary.faults == []
+    assert [message.role for message in trace.messages] == ["user", "assistant", "tool", "tool", "assistant"]
+    assert [call.id for call in trace.messages[1].tool_calls] == ["c0", "c1"]
+    assert {message.tool_call_id for message in trace.messages[2:4]} == {"c0", "c1"}
+
+
+def test_a_large_file_of_one_indented_value_is_known_by_its_content(store: TraceStore, tmp_path: Path) -> None:
+    long = {"role": "user", "content": "Grüße " * (BEGINNING // 6)}  # more bytes than are looked at, fewer characters
+    trace = {**FILES["trace"][1], "messages": [*MESSAGES, long, MESSAGES[-1]]}
+    (tmp_path / "a.json").write_text(json.dumps(trace, ensure_ascii=False, indent=1))
+    summary, traces = brought_in(store, tmp_path / "a.json")
+    assert (summary.faults, len(traces)) == ([], 1)
+
+
 def test_credentials_beside_a_trace_are_left_out(store: TraceStore, tmp_path: Path) -> None:
-    trace = {**FILES["trace"][1], "headers": {"x": 1}, "run": {"api_key": "a", "url": "u?token=Bearer abcdefgh1234"}}
-    _, (found,) = brought_in(store, write(tmp_path, "a.json", trace))
-    assert found.metadata["record"] == {"run": {"url": "u?token=[key]"}}
+    token, key = "abcdefgh1234" * 2, "ghp_" + "a1B2" * 9
+    run = {"api_key": "a", "url": f"u?token=Bearer {token}", "log": [f"cloned with {key}"]}
+    _, (found,) = brought_in(store, write(tmp_path, "a.json", {**FILES["trace"][1], "headers": {"x": 1}, "run": run}))
+    assert found.metadata["record"] == {"run": {"url": "u?token=Bearer [key]", "log": ["cloned with [key]"]}}
 
 
 def test_a_format_that_is_named_is_taken_and_one_that_is_not_known_is_one_sentence(

@@ -90,6 +90,7 @@ def test_the_endpoint_says_how_long_to_wait() -> None:
 
 def test_half_a_character_is_replaced() -> None:
     assert ask(says("a\ud800b")).message.content == "a?b"
+    assert ask(says(None, ("find", '{"a": "\ud800"}'))).message.tool_calls[0].arguments == '{"a": "?"}'
 
 
 def test_a_server_that_takes_max_completion_tokens_is_not_told_both() -> None:

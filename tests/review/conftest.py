@@ -15,9 +15,9 @@ from browser_helpers import CHROMIUM
 from playwright.sync_api import Browser, Page, sync_playwright
 from starlette.testclient import TestClient
 
+from tutelage.endpoint.addresses import listen
 from tutelage.project import Project
 from tutelage.review.app import create_app
-from tutelage.review.server import listen
 from tutelage.store import TraceStore
 
 
@@ -43,7 +43,7 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture
 def url(project: Project, store: TraceStore) -> Iterator[str]:
     """The application behind a real server."""
-    listening = listen(0)
+    listening = listen("127.0.0.1", 0)
     server = uvicorn.Server(uvicorn.Config(create_app(project, store, "ada"), log_level="error", lifespan="off"))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
     thread.start()

@@ -165,8 +165,8 @@ def test_a_system_prompt_is_rewritten_added_and_removed() -> None:
         ("look", "", "'id' is a required property"),
         ("look", '{"id": 7}', '"id": 7 is not of type'),
         ("look", '{"id": "P1", "count": 0}', '"count": 0 is less than the minimum'),
-        ("look", '{"id": ', "Not valid JSON: line 1"),
-        ("look", "[]", "JSON object"),
+        ("look", '{"id": ', "not valid JSON: Expecting value: line 1"),
+        ("look", "[]", "not a JSON object"),
         ("lock", "{}", 'There is no tool "lock". There are: look.'),
     ],
 )

@@ -31,7 +31,7 @@ def test_what_nobody_changed_comes_back_to_the_letter() -> None:
         (lambda entries: entries.clear(), "at least one message"),
         (lambda entries: entries[0].update(role="wizard"), 'Message 1: "role"'),
         (lambda entries: entries[1]["tool_calls"][0]["function"].update(arguments="{"), 'arguments of "look"'),
-        (lambda entries: entries[1]["tool_calls"][0]["function"].update(arguments="[]"), "no JSON object"),
+        (lambda entries: entries[1]["tool_calls"][0]["function"].update(arguments="[]"), "not a JSON object"),
         (lambda entries: entries[2].update(tool_call_id="c9"), 'no call before it has the id "c9"'),
         (lambda entries: entries[0].update(contnet="x"), 'Message 1: unknown key "contnet"'),
         (lambda entries: entries[1]["tool_calls"][0]["function"].update(args="{}"), 'unknown key "args"'),

@@ -13,8 +13,8 @@ from pages_helpers import post, token
 from starlette.testclient import TestClient
 from store_examples import record_trace
 
+from tutelage.endpoint.addresses import is_loopback
 from tutelage.project import Project
-from tutelage.review.access import is_loopback
 from tutelage.review.app import create_app
 from tutelage.review.query import ListQuery
 from tutelage.store import Selection, Sort, TraceStore
@@ -191,7 +191,7 @@ def test_a_call_that_does_not_fit_its_tool_is_not_stored(client: TestClient, sto
     answer = post(client, f"/trace/{id}/change", **fields, call="lock", arguments="{}")
     assert "There is no tool &#34;lock&#34;" in answer.text
     said = post(client, "/validate", trace=id, call="look", arguments="[]").json()
-    assert said == {"fault": "Arguments are a JSON object: { … }."}
+    assert said == {"fault": "The arguments are not a JSON object."}
 
 
 def test_all_messages_are_edited_as_json(client: TestClient, store: TraceStore) -> None:

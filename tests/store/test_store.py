@@ -108,3 +108,5 @@ def test_what_does_not_exist_is_named(store: TraceStore, tmp_path: Path) -> None
         store.load(id, 7)
     with pytest.raises(TutelageError, match="could not be opened"):
         TraceStore(f"sqlite:///{tmp_path / 'absent' / 'traces.db'}")
+    with pytest.raises(TutelageError, match=r"mysql://me:\*\*\*@db/x.*does not know"):
+        TraceStore("mysql://me:secret@db/x")

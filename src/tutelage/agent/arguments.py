@@ -1,11 +1,44 @@
-"""Whether a call's arguments are what the tool's schema asks for."""
+"""A call's arguments: the JSON object that they are, and whether it is what the tool's schema asks for."""
 
 import json
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, NoReturn
 
 from tutelage.trace import Tool
+
+
+class BadArguments(Exception):
+    """What the arguments are instead of a JSON object that a server can be sent: "not valid JSON: …"."""
+
+
+def read_arguments(text: str) -> dict[str, Any]:
+    """Raises BadArguments."""
+    try:
+        arguments = json.loads(text or "{}", parse_constant=_refuse)
+        json.dumps(arguments, ensure_ascii=False).encode()
+    except RecursionError:
+        raise BadArguments("nested too deeply") from None
+    except UnicodeEncodeError:
+        raise BadArguments("not valid JSON: a surrogate stands alone") from None
+    except ValueError as error:
+        raise BadArguments(f"not valid JSON: {error}") from None
+    if not isinstance(arguments, dict):
+        raise BadArguments("not a JSON object")
+    return arguments
+
+
+def is_object(text: str) -> bool:
+    """Whether a server could be sent them."""
+    try:
+        read_arguments(text)
+    except BadArguments:
+        return False
+    return True
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is no JSON")
 
 
 def fault(tools: Sequence[Tool], name: str, arguments: str) -> str:
@@ -14,14 +47,9 @@ def fault(tools: Sequence[Tool], name: str, arguments: str) -> str:
     if tool is None:
         return f'There is no tool "{name}". There are: {", ".join(tool.name for tool in tools)}.'
     try:
-        value = json.loads(arguments or "{}")
-    except (ValueError, RecursionError) as error:
-        where = f"line {error.lineno}, column {error.colno}: " if isinstance(error, json.JSONDecodeError) else ""
-        reason = error.msg if isinstance(error, json.JSONDecodeError) else "too deep"
-        return f"Not valid JSON: {where}{reason}."
-    if not isinstance(value, dict):
-        return "Arguments are a JSON object: { … }."
-    return _schema_fault(tool, value)
+        return _schema_fault(tool, read_arguments(arguments))
+    except BadArguments as error:
+        return f"The arguments are {error}."
 
 
 def _schema_fault(tool: Tool, value: dict[str, Any]) -> str:

@@ -6,7 +6,7 @@ Everything else, streams too, goes through unchanged.
 """
 
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Any
 
 import httpx2
@@ -17,7 +17,7 @@ from starlette.routing import Route
 
 from tutelage.agent.student import StudentView
 from tutelage.agent.truncate import truncate
-from tutelage.endpoint.proxy import METHODS, Upstream, kept_headers, serve
+from tutelage.endpoint.proxy import METHODS, Upstream, as_it_comes, kept_headers, serve
 from tutelage.trace import Message, Tool
 
 
@@ -43,7 +43,7 @@ def front(url: str, view: StudentView) -> Starlette:
             answer = await upstream.ask(request, body)
         except httpx2.HTTPError as error:
             return upstream.unreachable(error)
-        return StreamingResponse(_all(answer), answer.status_code, kept_headers(answer))
+        return StreamingResponse(as_it_comes(answer), answer.status_code, kept_headers(answer))
 
     return Starlette(routes=[Route("/{path:path}", handle, methods=METHODS)], lifespan=upstream.connected)
 
@@ -84,11 +84,3 @@ def _text(content: Any) -> str | None:
     if isinstance(content, list):
         return "".join(part["text"] for part in content)
     return content if content is None else str(content)
-
-
-async def _all(answer: httpx2.Response) -> AsyncIterator[bytes]:
-    try:
-        async for part in answer.aiter_raw():
-            yield part
-    finally:
-        await answer.aclose()

@@ -1,7 +1,8 @@
 """A project's tools before anything is run: names, permissions, and what they cost in the student's prompt."""
 
 import asyncio
-from dataclasses import asdict, dataclass
+import sys
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from tutelage.agent.offer import MANY, Audience, Listed, Offer, Permission, model_tool, named
@@ -31,6 +32,7 @@ class Overview:
     audience: Audience
     tools: tuple[ToolLine, ...]
     tokens: int | None  # of all that are offered, the template's own words for tools included
+    most: int  # tools that may be offered: with more, nothing runs
     why_not: str = ""  # why tokens are not counted
 
     def as_dict(self) -> dict[str, Any]:
@@ -40,12 +42,17 @@ class Overview:
         offered = sum(bool(tool.name) for tool in self.tools)
         cost = f"They are {self.tokens} tokens of every prompt." if self.tokens is not None else self.why_not
         many = f" More than {MANY} make a small model choose badly: leave some out." if offered > MANY else ""
+        if offered > self.most:
+            many = f" [rollout] max_tools allows {self.most}: nothing runs until you leave some out or raise it."
         return f"{offered} of {len(self.tools)} tools are offered to the {self.audience}. {cost}{many}"
 
 
 def overview(project: Project, audience: Audience = Audience.TEACHER) -> Overview:
-    """Start the servers in a world of their own, and look. Raises TutelageError where they cannot be used."""
-    offer = Offer.of(project, audience)
+    """Start the servers in a world of their own, and look. Raises TutelageError where they cannot be used.
+
+    Too many tools are listed too: it is here that a person sees what to leave out.
+    """
+    offer = replace(Offer.of(project, audience), max_tools=sys.maxsize)
     with worlds_folder() as worlds, start_services(project, worlds) as values:
         task = next(iter(project.tasks("train")), None) or Task(id="tools", turns=("…",))
         with open_world(task, worlds, project.prepare) as world:
@@ -71,7 +78,7 @@ def overview(project: Project, audience: Audience = Audience.TEACHER) -> Overvie
         )
         for tool in found
     ]
-    return Overview(audience, tuple(lines), total, why_not)
+    return Overview(audience, tuple(lines), total, project.settings.rollout.max_tools, why_not)
 
 
 def _tokens(project: Project, tools: list[Tool]) -> tuple[dict[str, int], int | None, str]:

@@ -4,7 +4,7 @@ import asyncio
 import shutil
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -64,25 +64,14 @@ async def run_tasks(
 
     `values` is what `start_services` gave; `extra` goes into every request's body; `model` is the name recorded,
     where it is to differ from the endpoint's; `view` shows the conversations to a student as its dataset did.
-    Raises TutelageError, after ending what was under way, where the
-    endpoint is gone, a server does not start, or the project's prepare or verifier fails: finished traces stay.
-    A rollout that an error of the endpoint or a server ended is among those returned, but a later run repeats it.
+    Raises TutelageError, after ending what was under way, where the endpoint is gone, a server does not start, or the
+    project's prepare or verifier fails: finished traces stay. A rollout that an error of the endpoint or a server ended
+    is among those returned, but a later run repeats it.
     """
     done = store.finished(run)
     left = iter([job for job in jobs if (job.task.id, job.attempt) not in done])
-    pool = _Pool(
-        project,
-        store,
-        endpoint,
-        run,
-        worlds_root,
-        project.mcp_servers(values),
-        model,
-        system_prompt,
-        extra,
-        metadata,
-        view,
-    )
+    servers = project.mcp_servers(values)
+    pool = _Pool(project, store, endpoint, run, worlds_root, servers, model, system_prompt, extra, metadata, view)
     with _plain_errors():
         async with pool.shared_servers(), asyncio.TaskGroup() as group:
             for _ in range(concurrency):
@@ -99,35 +88,28 @@ def _plain_errors() -> Iterator[None]:
         raise first_cause(group) from None
 
 
+@dataclass
 class _Pool:
-    def __init__(
-        self,
-        project: Project,
-        store: TraceStore,
-        endpoint: ChatEndpoint,
-        run: str,
-        worlds_root: Path,
-        servers: Mapping[str, McpServer],
-        model: str | None,
-        system_prompt: str | None,
-        extra: Mapping[str, Any] | None,
-        metadata: Mapping[str, Any] | None,
-        view: StudentView | None,
-    ) -> None:
-        self.project, self.store, self.endpoint, self.run, self.worlds_root = project, store, endpoint, run, worlds_root
-        self.servers, self.model, self.system_prompt, self.extra = (
-            servers,
-            model,
-            system_prompt,
-            {**(view.extra if view else {}), **(extra or {})},
-        )
-        self.metadata, self.show = dict(metadata or {}), view.show if view else None
-        self.limits = view.limits if view else project.settings.rollout
-        self.offer = Offer.of(project, Audience.STUDENT if view else Audience.TEACHER)
-        self.prepare, self.verifier = project.prepare, project.verifier
-        self.finished: list[Finished] = []
-        self.shared: Servers | None = None
-        self._failures = 0
+    project: Project
+    store: TraceStore
+    endpoint: ChatEndpoint
+    run: str
+    worlds_root: Path
+    servers: Mapping[str, McpServer]
+    model: str | None
+    system_prompt: str | None
+    extra: Mapping[str, Any] | None
+    metadata: Mapping[str, Any] | None
+    view: StudentView | None
+    finished: list[Finished] = field(default_factory=list)
+    shared: Servers | None = None
+    _failures: int = 0
+
+    def __post_init__(self) -> None:
+        view = self.view
+        self.limits = view.limits if view else self.project.settings.rollout
+        self.offer = Offer.of(self.project, Audience.STUDENT if view else Audience.TEACHER)
+        self.prepare, self.verifier = self.project.prepare, self.project.verifier
 
     @asynccontextmanager
     async def shared_servers(self) -> AsyncIterator[None]:
@@ -138,7 +120,7 @@ class _Pool:
             yield
             return
         world = World("shared", self.worlds_root / "shared")
-        world.folder.mkdir()
+        world.folder.mkdir(exist_ok=True)
         try:
             seconds = self.limits.tool_seconds
             async with connect_servers(shared, world, tool_seconds=seconds) as self.shared:
@@ -167,9 +149,9 @@ class _Pool:
             await asyncio.shield(asyncio.to_thread(opening.__exit__, None, None, None))
 
     async def _in_world(self, job: Job, world: World) -> Finished | None:
-        limits = self.limits
+        view, about = self.view, dict(self.metadata or {})
         connecting = connect_servers(
-            self.servers, world, offer=self.offer, tool_seconds=limits.tool_seconds, shared=self.shared
+            self.servers, world, offer=self.offer, tool_seconds=self.limits.tool_seconds, shared=self.shared
         )
         async with connecting as servers:
             recording = self.store.begin(
@@ -178,7 +160,7 @@ class _Pool:
                 attempt=job.attempt,
                 model=self.model or self.endpoint.model,
                 tools=servers.tools,
-                metadata=self.metadata,
+                metadata=about,
             )
             end = await run_rollout(
                 job.task,
@@ -186,16 +168,16 @@ class _Pool:
                 servers=servers,
                 recording=recording,
                 system_prompt=self.system_prompt,
-                limits=limits,
-                extra=self.extra,
-                show=self.show,
+                limits=self.limits,
+                extra={**(view.extra if view else {}), **(self.extra or {})},
+                show=view.show if view else None,
             )
         if end.broken:
             return Finished(job, recording.id, end.stop_reason, None, end.steps, end.detail, broken=True)
         found = self.store.load(recording.id).model_copy(update={"stop_reason": end.stop_reason})
         reward = await asyncio.to_thread(judge, self.project, self.verifier, found, world)
         try:
-            recording.finish(end.stop_reason, reward, {**self.metadata, **end.notes})
+            recording.finish(end.stop_reason, reward, {**about, **end.notes})
         except AlreadyRecorded:
             return None
         return Finished(job, recording.id, end.stop_reason, reward, end.steps, end.detail)

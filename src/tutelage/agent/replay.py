@@ -3,9 +3,11 @@
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import takewhile
 
+from tutelage.agent.arguments import BadArguments, read_arguments
 from tutelage.agent.results import ToolResult
-from tutelage.agent.rollout import read_arguments, result_message
+from tutelage.agent.rollout import bad_arguments, result_message
 from tutelage.agent.servers import Servers
 from tutelage.errors import TutelageError
 from tutelage.trace import Message, ToolCall
@@ -62,25 +64,28 @@ class Replay:
 
         Raises ReplayStopped; ServerDied where a server is gone.
         """
-        recorded = {message.tool_call_id: message for message in history if message.role == "tool"}
         messages: list[Message] = []
         step = 0
-        for message in history:
+        for place, message in enumerate(history):
             if message.role == "tool":
                 continue
             messages.append(message)
             step += message.role == "assistant"
+            # Only those of this step: where an endpoint gives calls no ids, each step's begin with call_0 again.
+            results = takewhile(lambda each: each.role == "tool", history[place + 1 :])
+            recorded = {result.tool_call_id: result for result in results}
             for call in message.tool_calls:
                 messages.append(await self._result(step, call, recorded.get(call.id)))
         return messages
 
     async def _result(self, step: int, call: ToolCall, before: Message | None) -> Message:
-        arguments = read_arguments(call)
-        if isinstance(arguments, ToolResult):
-            return self._message(call, arguments)
+        try:
+            arguments = read_arguments(call.arguments)
+        except BadArguments as error:
+            return self._message(call, bad_arguments(error))
         kept = (before.content or "") if before else None
         if not self.servers.only_reads(call.name):
-            decision = await self._ask(Question(Topic.EFFECTS, step, call, kept))
+            decision = await self.ask(Question(Topic.EFFECTS, step, call, kept))
             if decision is Decision.KEEP and before:
                 return before
         message = self._message(call, await self.servers.call(call.name, arguments))
@@ -88,15 +93,16 @@ class Replay:
             return message
         if _same(message, before):
             return before
-        decision = await self._ask(Question(Topic.DIFFERENCE, step, call, kept, message.content or ""))
+        decision = await self.ask(Question(Topic.DIFFERENCE, step, call, kept, message.content or ""))
         return before if decision is Decision.KEEP else message
 
-    async def _ask(self, question: Question) -> Decision:
+    async def ask(self, question: Question) -> Decision:
+        """What a person decides. Raises ReplayStopped."""
         if question.topic in self._always:
             return Decision.GO_ON
         decision = await self.decide(question)
         if decision is Decision.STOP:
-            raise ReplayStopped(f"The re-run was stopped at step {question.step}. Nothing was stored.")
+            raise ReplayStopped(f"The re-run was stopped at step {question.step}. It made no revision.")
         if decision is Decision.GO_ON_ALWAYS:
             self._always.add(question.topic)
         return decision

@@ -15,7 +15,7 @@ from tutelage.agent.chat import RUN as CHAT
 from tutelage.agent.chat import WORLD_OF, find_task
 from tutelage.agent.offer import Audience, Offer
 from tutelage.agent.pool import judge
-from tutelage.agent.replay import Decide, Replay
+from tutelage.agent.replay import Decide, Question, Replay, Topic
 from tutelage.agent.rollout import OnMessage, Rollout
 from tutelage.agent.servers import ServerDied, Servers, connect_servers
 from tutelage.endpoint.services import start_services
@@ -24,7 +24,7 @@ from tutelage.errors import TutelageError
 from tutelage.project import Project
 from tutelage.redact import redact
 from tutelage.store import RerunRecording, TraceStore
-from tutelage.trace import RERUN, Message, StopReason, Tool, ToolCall, Trace, imported_from
+from tutelage.trace import RERUN, Message, StopReason, Tool, ToolCall, Trace, setup_is_known
 from tutelage.world import Reward, World, open_world, worlds_folder
 
 QUOTED_WORDS = 5  # of the hint in a row: the model has given away that there is one
@@ -91,6 +91,7 @@ async def rerun(
 ) -> Rerun:
     """Replay what `plan` keeps, asking `decide` where it has to, then let the model at `endpoint` go on.
 
+    Of the model's own calls only those of tools that a person has to allow are asked about.
     `hint` stands at the end of the system prompt that the model is shown, and nowhere in the messages that are stored.
     `on_message` gets each message that is kept, then each new one; `on_phase` what is being done. Raises TutelageError
     where it is stopped, cannot be begun, or the endpoint or a server breaks it off: then no revision is made, and what
@@ -131,8 +132,15 @@ async def rerun(
                 if on_message:
                     on_message(message)
             say(f"{asked.model} goes on")
+
+            async def allowed(call: ToolCall) -> bool:
+                if servers.needs_a_person(call.name):
+                    await replay.ask(Question(Topic.EFFECTS, rollout.steps, call, None))
+                return True
+
             rollout = Rollout(
                 *(asked, servers, recording, limits),
+                ask=allowed,
                 on_message=on_message,
                 hint=hint,
                 messages=list(kept),
@@ -154,7 +162,7 @@ def _finish(
 ) -> Rerun:
     """Judge the rollout and make a revision of it."""
     assert trace.stop_reason
-    can_be_judged = trace.run != CHAT and imported_from(trace.metadata) is None
+    can_be_judged = trace.run != CHAT and setup_is_known(trace.metadata)
     reward = judge(project, project.verifier, trace, world) if can_be_judged else None
     return Rerun(recording.finish_rerun(trace.stop_reason, reward, notes), trace.stop_reason, reward, steps)
 

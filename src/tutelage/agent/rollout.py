@@ -1,7 +1,6 @@
 """One rollout: ask the model, record its answer, run the tools it calls, until it answers or a limit is reached."""
 
 import asyncio
-import json
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -10,6 +9,7 @@ from typing import Any, Protocol
 
 from pydantic import JsonValue
 
+from tutelage.agent.arguments import BadArguments, read_arguments
 from tutelage.agent.results import ToolResult, attach
 from tutelage.agent.servers import ServerDied, Servers
 from tutelage.agent.truncate import truncate
@@ -120,6 +120,7 @@ class Rollout:
     _failures: Counter[tuple[str, str]] = field(default_factory=Counter)  # by name and arguments, of this turn
     _last_success: tuple[str, str, str] | None = None
     _in_a_row: int = 0
+    _time: asyncio.Timeout | None = None  # what is left of max_seconds
 
     async def run(self, turns: AsyncIterator[str], system_prompt: str | None) -> RolloutEnd:
         if system_prompt:
@@ -130,7 +131,7 @@ class Rollout:
         """Go on from `messages`, which are recorded already: a turn that they leave open is answered first."""
         stop = _Stop(StopReason.ANSWER)
         try:
-            async with asyncio.timeout(self.limits.max_seconds):
+            async with asyncio.timeout(self.limits.max_seconds) as self._time:
                 if turn_is_open(self.messages):
                     await self._answer_turn()
                 async for turn in turns:
@@ -209,12 +210,24 @@ class Rollout:
         return with_hint(shown, self.hint)
 
     async def _run_call(self, call: ToolCall) -> ToolResult:
-        arguments = read_arguments(call)
-        if isinstance(arguments, ToolResult):
-            return arguments
-        if self.ask and not await self.ask(call):
+        try:
+            arguments = read_arguments(call.arguments)
+        except BadArguments as error:
+            return bad_arguments(error)
+        if self.ask and not await self._allowed(self.ask, call):
             return ToolResult(REFUSED, is_error=True)
         return await self.servers.call(call.name, arguments)
+
+    async def _allowed(self, ask: Ask, call: ToolCall) -> bool:
+        """What a person says; the time that they take is not the rollout's."""
+        assert self._time
+        asked, due = asyncio.get_running_loop().time(), self._time.when()
+        assert due is not None
+        self._time.reschedule(None)
+        try:
+            return await ask(call)
+        finally:
+            self._time.reschedule(due + asyncio.get_running_loop().time() - asked)
 
     def _count(self, call: ToolCall, result: ToolResult) -> None:
         """Stop a model that goes round in circles: the same failure in a row or not, the same success in a row.
@@ -272,24 +285,9 @@ def result_message(call: ToolCall, result: ToolResult, characters: int) -> tuple
     return message, [attachment.data for attachment in attachments]
 
 
-def read_arguments(call: ToolCall) -> dict[str, Any] | ToolResult:
-    """A call's arguments, or what the model is told of them if no server could be sent them."""
-    try:
-        arguments = json.loads(call.arguments or "{}", parse_constant=_refuse)
-        json.dumps(arguments, ensure_ascii=False).encode()
-    except RecursionError:
-        return ToolResult("Error: the arguments are nested too deeply.", is_error=True)
-    except UnicodeEncodeError:
-        return ToolResult("Error: the arguments are not valid JSON: a surrogate stands alone.", is_error=True)
-    except ValueError as error:
-        return ToolResult(f"Error: the arguments are not valid JSON: {error}.", is_error=True)
-    if not isinstance(arguments, dict):
-        return ToolResult("Error: the arguments are not a JSON object.", is_error=True)
-    return arguments
-
-
-def _refuse(constant: str) -> None:
-    raise ValueError(f"{constant} is no JSON")
+def bad_arguments(error: BadArguments) -> ToolResult:
+    """What the model is told of a call that no server could be sent."""
+    return ToolResult(f"Error: the arguments are {error}.", is_error=True)
 
 
 def _reason(error: EndpointError) -> StopReason:

@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import IO, Any, cast
-from urllib.parse import urlsplit
 
 import httpx2
 from mcp.client import Client
@@ -31,9 +30,10 @@ from mcp_types import (
 from pydantic import FileUrl, ValidationError
 
 from tutelage import __version__
-from tutelage.agent.offer import Listed, Offer, model_tool, named
+from tutelage.agent.offer import Listed, Offer, Permission, model_tool, named
 from tutelage.agent.results import ToolResult, tool_result
 from tutelage.agent.tool_list import list_tools
+from tutelage.endpoint.addresses import is_local
 from tutelage.endpoint.processes import last_lines
 from tutelage.errors import TutelageError
 from tutelage.project import McpServer
@@ -45,7 +45,6 @@ PROGRESS_FACTOR = 10  # a call that reports progress may take so many times as l
 START_SECONDS = 60.0  # to connect and list the tools; the first start of `npx` downloads
 logger = logging.getLogger(__name__)
 GONE = ("connection closed", "session terminated")  # the SDK's own words, whole: a tool may speak of closed shops
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 class ServerDied(Exception):
@@ -75,6 +74,7 @@ class Servers:
         self, listed: Sequence[Listed], connections: Mapping[str, _Connection], offer: Offer, tool_seconds: float
     ) -> None:
         self.listed = tuple(listed)
+        self._offer = offer
         self._by_name = named(offer.offered(self.listed))
         # May be narrowed or put in the words of an earlier listing.
         self.tools = tuple(model_tool(name, tool) for name, tool in self._by_name.items())
@@ -86,6 +86,11 @@ class Servers:
         """Whether the server says that the tool changes nothing; a tool that says nothing may change something."""
         tool = self._by_name.get(name)
         return tool is None or tool.read_only
+
+    def needs_a_person(self, name: str) -> bool:
+        """Whether somebody has to allow each call of the tool."""
+        tool = self._by_name.get(name)
+        return tool is not None and self._offer.permission(tool) is Permission.ASK
 
     async def call(self, name: str, arguments: dict[str, Any]) -> ToolResult:
         """Call a tool; whatever goes wrong with the call itself is a result that a model can react to.
@@ -261,7 +266,7 @@ async def _http_client(stack: AsyncExitStack, server: McpServer, world: World) -
         headers={**server.headers, **world.headers},
         timeout=httpx2.Timeout(30.0, read=300.0),  # the SDK's own: a server may hold a stream open
         verify=_tls(),
-        trust_env=urlsplit(server.url or "").hostname not in LOOPBACK,
+        trust_env=not is_local(server.url or ""),
     )
     return await stack.enter_async_context(client)
 

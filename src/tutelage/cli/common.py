@@ -20,7 +20,10 @@ if TYPE_CHECKING:
     from tutelage.store import TraceStore
 
 ProjectOption = Annotated[Path, typer.Option("--project", "-p", help="The project folder (holds tutelage.toml).")]
+TeacherUrl = Annotated[str | None, typer.Option(help="The teacher's endpoint, instead of the project's.")]
+TeacherModel = Annotated[str | None, typer.Option(help="The teacher's model name, instead of the project's.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+RUNS_HELP = "Only these runs' traces. [default: collect, import, record]"  # trace.RUNS_TO_LEARN
 HERE = Path()
 
 # Where a project keeps what its stages make.

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from tutelage.cli.common import HERE, JsonOption, ProjectOption, open_project, open_store, output, progress
+from tutelage.cli.common import HERE, RUNS_HELP, JsonOption, ProjectOption, open_project, open_store, output, progress
 
 
 def register(app: typer.Typer) -> None:
@@ -13,9 +13,7 @@ def register(app: typer.Typer) -> None:
 
 def curate(
     project: ProjectOption = HERE,
-    run: Annotated[
-        list[str] | None, typer.Option(help="Only these runs' traces. [default: collect, import, record]")
-    ] = None,
+    run: Annotated[list[str] | None, typer.Option(help=RUNS_HELP)] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be done; store nothing, ask no judge.")
     ] = False,
@@ -30,7 +28,7 @@ def curate(
 
     from tutelage.curate import curate as run_curate
     from tutelage.curate.terminal import CurationTables
-    from tutelage.trace import RUNS
+    from tutelage.trace import RUNS_TO_LEARN
 
     opened = open_project(project)
     with open_store(opened) as store, progress() as bar:
@@ -38,7 +36,7 @@ def curate(
         report = run_curate(
             opened,
             store,
-            runs=run or RUNS,
+            runs=run or RUNS_TO_LEARN,
             dry_run=dry_run,
             on_progress=lambda steps, done, total: bar.update(shown, description=steps, completed=done, total=total),
         )

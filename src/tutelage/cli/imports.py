@@ -1,12 +1,11 @@
 """`tutelage import`: traces that another program recorded."""
 
-import getpass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from tutelage.cli.common import HERE, JsonOption, ProjectOption, open_project, open_store, output, progress
+from tutelage.cli.common import HERE, JsonOption, ProjectOption, open_project, open_store, output, progress, reviewer
 
 NAMES = "trace, openai, huggingface, otel, langfuse, inspect, claude-code, codex"
 
@@ -38,7 +37,7 @@ def import_(
             source,
             run=run,
             format=format,
-            approve_as=getpass.getuser() if approve else None,
+            approve_as=reviewer() if approve else None,
             on_progress=lambda done, total: bar.update(shown, completed=done, total=total),
         )
     output(summary.as_dict(), summary.sentence(), as_json=as_json)

@@ -1,12 +1,9 @@
 """doctor: what is wrong with a project, and what to do about it."""
 
-from typing import Annotated
-
 import typer
 
-from tutelage.cli.common import HERE, JsonOption, ProjectOption, open_project
+from tutelage.cli.common import HERE, JsonOption, ProjectOption, TeacherModel, TeacherUrl, open_project
 
-TeacherUrl = Annotated[str | None, typer.Option(help="The teacher's endpoint, instead of the project's.")]
 SIGNS = {"ok": "[green]ok     [/green]", "warning": "[yellow]warning[/yellow]", "error": "[red]error  [/red]"}
 
 
@@ -17,7 +14,7 @@ def register(app: typer.Typer) -> None:
 def doctor(
     project: ProjectOption = HERE,
     teacher_url: TeacherUrl = None,
-    teacher_model: Annotated[str | None, typer.Option(help="The teacher's model name.")] = None,
+    teacher_model: TeacherModel = None,
     as_json: JsonOption = False,
 ) -> None:
     """Check the teacher's endpoint, the MCP servers and the student, and say what to mend. Exit code 2 on errors."""

@@ -6,8 +6,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tutelage.cli.chat import show_message
-from tutelage.cli.common import HERE, JsonOption, ProjectOption, console, open_project, open_store, output, reviewer
-from tutelage.cli.stages import TeacherModel, TeacherUrl
+from tutelage.cli.common import (
+    HERE,
+    JsonOption,
+    ProjectOption,
+    TeacherModel,
+    TeacherUrl,
+    console,
+    open_project,
+    open_store,
+    output,
+    reviewer,
+)
 from tutelage.cli.traces import TraceArgument, traces_app
 from tutelage.errors import TutelageError
 
@@ -37,8 +47,8 @@ def rerun(
 ) -> None:
     """Let the teacher go on from a step of a trace; what comes of it is a new revision.
 
-    The calls up to that step are made again in a fresh world. Asks before one that may have side effects, and where a
-    result differs from the recorded one.
+    The calls up to that step are made again in a fresh world. Asks before one that may have side effects, where a
+    result differs from the recorded one, and before a call of the teacher's that only a person may allow.
     """
     import asyncio
 
@@ -93,7 +103,7 @@ def asked_on_the_terminal(question: "Question") -> "Decision":
         said = f"Step {question.step}: {call} gave another result."
         said += f"\n  recorded: {question.recorded}\n  now:      {question.given}"
     if not sys.stdin.isatty():
-        raise TutelageError(f"{said}\nNobody is there to say what to do: say so with --yes. Nothing was stored.")
+        raise TutelageError(f"{said}\nNobody is there to say what to do: say so with --yes. No revision was made.")
     letters = {LETTERS[decision.value]: decision for decision in question.decisions}
     choices = "[g]o on, go on [a]lways, " + ("[k]eep the recorded result, " if "k" in letters else "") + "[s]top"
     console().print(f"{said}\n{choices}", markup=False, highlight=False)

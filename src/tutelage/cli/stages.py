@@ -11,9 +11,12 @@ from tutelage.cli.common import (
     EVALUATION,
     HERE,
     REPORT,
+    RUNS_HELP,
     TRAINING,
     JsonOption,
     ProjectOption,
+    TeacherModel,
+    TeacherUrl,
     console,
     open_project,
     open_store,
@@ -22,8 +25,6 @@ from tutelage.cli.common import (
 )
 from tutelage.errors import TutelageError
 
-TeacherUrl = Annotated[str | None, typer.Option(help="The teacher's endpoint, instead of the project's.")]
-TeacherModel = Annotated[str | None, typer.Option(help="The teacher's model name, instead of the project's.")]
 SystemPromptFile = Annotated[Path | None, typer.Option(help="A system prompt, instead of the project's.")]
 
 dataset_app = typer.Typer(help="Make training rows of traces.", no_args_is_help=True)
@@ -106,9 +107,7 @@ def collect(
 @dataset_app.command()
 def build(
     project: ProjectOption = HERE,
-    run: Annotated[
-        list[str] | None, typer.Option(help="Only these runs' traces. [default: collect, import, record]")
-    ] = None,
+    run: Annotated[list[str] | None, typer.Option(help=RUNS_HELP)] = None,
     reasoning: Annotated[
         str | None, typer.Option(help="keep, off, mask or backfill, instead of the project's. See docs/dataset.md.")
     ] = None,
@@ -122,7 +121,7 @@ def build(
 
     from tutelage.dataset import build as run_build
     from tutelage.dataset.terminal import SummaryTables
-    from tutelage.trace import RUNS
+    from tutelage.trace import RUNS_TO_LEARN
 
     opened = open_project(project)
     with open_store(opened) as store, progress() as bar:
@@ -131,7 +130,7 @@ def build(
             opened,
             store,
             None if dry_run else opened.path(DATASET),
-            runs=run or RUNS,
+            runs=run or RUNS_TO_LEARN,
             reasoning=reasoning,
             teacher_url=teacher_url,
             teacher_model=teacher_model,

@@ -149,9 +149,12 @@ def _open_out(path: Path | None) -> Iterator[TextIO]:
         yield sys.stdout
         return
     unfinished = path.with_name(path.name + ".part")
-    with unfinished.open("w", encoding="utf-8") as file:
-        yield file
-    unfinished.replace(path)
+    try:
+        with unfinished.open("w", encoding="utf-8") as file:
+            yield file
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
 
 
 def _judge(trace: str, project: Path, verdict: str, comment: str) -> None:

@@ -6,12 +6,15 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tutelage.errors import TutelageError
 from tutelage.project import Project, Teacher
 from tutelage.store import TraceStore
 from tutelage.world import worlds_folder
+
+if TYPE_CHECKING:
+    from tutelage.agent.pool import Finished, Job
 
 OnProgress = Callable[[int, int, str], None]  # rollouts finished, rollouts in all, a note
 
@@ -74,7 +77,7 @@ def collect(
     finished_before = store.finished(run)
     done = sum((job.task.id, job.attempt) in finished_before for job in jobs)
     started = time.monotonic()
-    results: list[Any] = []
+    results: list[Finished] = []
     if done < len(jobs):
         collecting = _Collecting(project, store, run, teacher, teacher_url, system_prompt_file)
         results = collecting.run(jobs, done, on_progress)
@@ -107,7 +110,7 @@ class _Collecting:
         self.own_url = own_url
         self.system_prompt = project.system_prompt(system_prompt_file)
 
-    def run(self, jobs: list[Any], done: int, on_progress: OnProgress | None) -> list[Any]:
+    def run(self, jobs: "list[Job]", done: int, on_progress: OnProgress | None) -> "list[Finished]":
         from tutelage.endpoint.services import start_services
         from tutelage.endpoint.teacher import services_not_needed
 
@@ -118,14 +121,14 @@ class _Collecting:
             return asyncio.run(self._run(jobs, done, on_progress, worlds, values))
 
     async def _run(
-        self, jobs: list[Any], done: int, on_progress: OnProgress | None, worlds: Path, values: dict[str, str]
-    ) -> list[Any]:
-        from tutelage.agent.pool import Finished, run_tasks
+        self, jobs: "list[Job]", done: int, on_progress: OnProgress | None, worlds: Path, values: dict[str, str]
+    ) -> "list[Finished]":
+        from tutelage.agent.pool import run_tasks
         from tutelage.endpoint.teacher import connect_teacher
 
         finished, solved = done, 0
 
-        def report(result: Finished) -> None:
+        def report(result: "Finished") -> None:
             nonlocal finished, solved
             finished += 1
             solved += result.reward is not None and result.reward.value >= 1

@@ -6,8 +6,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
-from tutelage.dialect.identity import canonical
-from tutelage.trace import Message, Step, Trace
+from tutelage.trace import Message, Step, Trace, canonical
 
 NANOSECONDS = 10**9
 

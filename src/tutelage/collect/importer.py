@@ -9,11 +9,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tutelage.collect.formats import Entry, Format, choose, files_of
+from tutelage.collect.formats import NOT_AS_WRITTEN, Entry, Format, choose, files_of
 from tutelage.collect.record import BadRecord, Record, parsed
 from tutelage.dialect import Unreadable
 from tutelage.errors import TutelageError
-from tutelage.store import AlreadyRecorded, TraceStore
+from tutelage.store import AlreadyRecorded, Judgement, TraceStore
 from tutelage.trace import IMPORTED, Step, StopReason, Task, Trace, Verdict, imported_from, now, prompt_content
 
 RUN = "import"
@@ -113,7 +113,7 @@ def _read(file: Path, format: Format | None, summary: ImportSummary) -> Iterator
                 yield entry.read()
             except (BadRecord, Unreadable) as error:
                 fault(entry.where, error)
-            except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+            except NOT_AS_WRITTEN as error:
                 fault(entry.where, BadRecord("", f"it is not written as its format is ({error!r})"))
     except (BadRecord, Unreadable) as error:
         fault("", error)
@@ -121,7 +121,7 @@ def _read(file: Path, format: Format | None, summary: ImportSummary) -> Iterator
         fault("", BadRecord("", "it is not UTF-8 text"))
     except OSError as error:
         fault("", BadRecord("", f"it could not be read ({error.strerror})"))
-    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+    except NOT_AS_WRITTEN as error:
         fault("", BadRecord("", f"it is not written as its format is ({error!r})"))
 
 
@@ -141,8 +141,9 @@ def _store(store: TraceStore, traces: list[Trace], approve_as: str | None) -> in
         store.add(traces)
     except AlreadyRecorded:
         raise TutelageError("Another import works on this run. Wait for its end, then run this one again.") from None
-    for trace in traces if approve_as is not None else ():
-        store.judge(trace.id, 0, Verdict.APPROVED, reviewer=approve_as or "", comment="approved as it was imported")
+    if approve_as is not None:
+        approved = [Judgement(trace.id, 0, Verdict.APPROVED) for trace in traces]
+        store.reviews.judge(approved, reviewer=approve_as, comment="approved as it was imported")
     count = len(traces)
     traces.clear()
     return count

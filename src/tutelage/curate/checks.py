@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from tutelage.agent.arguments import fault as call_fault
+from tutelage.agent.arguments import is_object
 from tutelage.curate.candidates import Candidate, Fault
 from tutelage.curate.config import (
     FormatStep,
@@ -16,7 +17,7 @@ from tutelage.curate.config import (
     ToolErrorsStep,
 )
 from tutelage.store import TraceStore
-from tutelage.trace import Message, Trace
+from tutelage.trace import Message, Trace, canonical
 
 Check = Callable[[Any, Candidate, TraceStore], Fault | None]
 # What a parser should have taken apart, in what the model said.
@@ -57,7 +58,7 @@ def loops(step: LoopsStep, candidate: Candidate, store: TraceStore) -> Fault | N
     calls, outcomes = Counter[tuple[str, str]](), Counter[tuple[str, str, str | None]]()
     for message in messages:
         for call in message.tool_calls:
-            key = (call.name, _canonical(call.arguments))
+            key = (call.name, json.dumps(canonical(call.arguments), sort_keys=True))
             calls[key] += 1
             outcomes[(*key, results.get(call.id))] += 1
     for (name, *_), count in outcomes.most_common(1):
@@ -134,15 +135,8 @@ def _call_faults(
         yield Fault("a call of an unknown tool", f'{here} calls "{name}", which was not offered')
         return
     wrong = call_fault(trace.tools, name, arguments)
-    if wrong and (schema or not _is_object(arguments)):
+    if wrong and (schema or not is_object(arguments)):
         yield Fault("arguments that do not fit", f'{here}, call of "{name}": {wrong}')
-
-
-def _is_object(arguments: str) -> bool:
-    try:
-        return isinstance(json.loads(arguments or "{}"), dict)
-    except (ValueError, RecursionError):
-        return False
 
 
 def _tokens(trace: Trace) -> int:
@@ -157,13 +151,6 @@ def _characters(trace: Trace) -> int:
         + sum(len(call.name) + len(call.arguments) for call in message.tool_calls)
         for message in trace.messages
     )
-
-
-def _canonical(arguments: str) -> str:
-    try:
-        return json.dumps(json.loads(arguments or "{}"), sort_keys=True)
-    except (ValueError, RecursionError):
-        return arguments
 
 
 def _commonest_line(message: Message) -> tuple[str, int]:

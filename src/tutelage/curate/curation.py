@@ -15,7 +15,7 @@ from tutelage.curate.report import CurationReport, StepReport, shortened
 from tutelage.project import Project
 from tutelage.secrets import known_secrets
 from tutelage.store import Judgement, TraceStore
-from tutelage.trace import RUNS, Verdict
+from tutelage.trace import RUNS_TO_LEARN, Verdict
 
 Progress = Callable[[str, int, int], None]  # steps, traces done, traces in all
 MASKING = f"{REVIEWER}:mask"
@@ -25,7 +25,7 @@ def curate(
     project: Project,
     store: TraceStore,
     *,
-    runs: Sequence[str] = RUNS,
+    runs: Sequence[str] = RUNS_TO_LEARN,
     dry_run: bool = False,
     on_progress: Progress | None = None,
 ) -> CurationReport:

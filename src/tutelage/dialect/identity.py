@@ -5,7 +5,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from tutelage.trace import Message
+from tutelage.trace import Message, canonical
 
 
 def chain(messages: Sequence[Message], before: str = "") -> list[str]:
@@ -19,14 +19,6 @@ def chain(messages: Sequence[Message], before: str = "") -> list[str]:
 
 def digest(message: Message) -> str:
     return digest_of(_essence(message))
-
-
-def canonical(arguments: str) -> Any:
-    """A call's arguments, however they are spaced; their text where they are no JSON."""
-    try:
-        return json.loads(arguments or "{}")
-    except (ValueError, RecursionError):
-        return arguments
 
 
 def digest_of(data: Any) -> str:

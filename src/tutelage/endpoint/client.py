@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
-from urllib.parse import urlsplit
 
 import openai
 
 from tutelage.dialect.reasoning import apart
+from tutelage.endpoint.addresses import is_local
 from tutelage.errors import TutelageError
 from tutelage.project import Sampling
 from tutelage.trace import Message, Tool, ToolCall
@@ -25,7 +25,6 @@ LONGEST_WAIT = 60.0  # seconds between two tries
 NO_KEY = "none"  # the client insists on a key; servers without one ignore it
 BUSY = (429, 502, 503, 504)  # of a server or of the proxy before it
 QUOTED_CHARACTERS = 400
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 class EndpointError(TutelageError):
@@ -78,13 +77,12 @@ class ChatEndpoint:
         self.sampling = sampling or Sampling()
         self._extra = {**self.sampling.extra, **(extra or {})}
         self._key = api_key
-        local = urlsplit(url).hostname in LOOPBACK  # a proxy is not asked for this machine's own addresses
         self._client = openai.AsyncOpenAI(
             base_url=url,
             api_key=api_key or NO_KEY,
             timeout=request_seconds,
             max_retries=0,
-            http_client=openai.DefaultAsyncHttpxClient(trust_env=False) if local else None,
+            http_client=openai.DefaultAsyncHttpxClient(trust_env=False) if is_local(url) else None,
         )
         self._request_seconds = request_seconds
 
@@ -145,7 +143,7 @@ class ChatEndpoint:
         try:
             data = json.loads(response)
             data["choices"][0]["message"]["role"]
-        except (json.JSONDecodeError, KeyError, IndexError, TypeError):
+        except (ValueError, LookupError, TypeError, RecursionError):
             raise NoCompletion(
                 f"{self.url} answered with something that is no chat completion: {self._quote(response)}. "
                 "Check that the URL ends in /v1 of an OpenAI-style server."
@@ -275,4 +273,5 @@ def _tool_call(call: dict[str, Any], number: int) -> ToolCall:
     arguments = function.get("arguments")
     if not isinstance(arguments, str):
         arguments = json.dumps(arguments or {}, ensure_ascii=False)
-    return ToolCall(id=call.get("id") or f"call_{number}", name=function.get("name") or "", arguments=arguments)
+    name = function.get("name") or ""
+    return ToolCall(id=call.get("id") or f"call_{number}", name=_whole(name) or "", arguments=_whole(arguments) or "")

@@ -8,14 +8,16 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Literal, NamedTuple
-from urllib.parse import urlsplit
 
 import openai
 
+from tutelage.agent.arguments import is_object
 from tutelage.agent.offer import MANY, Offer
 from tutelage.agent.servers import connect_servers
-from tutelage.endpoint.client import LOOPBACK, ChatEndpoint, Completion, EndpointError
-from tutelage.endpoint.services import services_named_in, start_services
+from tutelage.endpoint.addresses import is_local
+from tutelage.endpoint.client import ChatEndpoint, Completion, EndpointError
+from tutelage.endpoint.services import start_services
+from tutelage.endpoint.teacher import services_not_needed
 from tutelage.endpoint.vllm import family_of
 from tutelage.errors import TutelageError
 from tutelage.project import Project, Teacher, expand
@@ -51,11 +53,10 @@ def check_project(
         findings += _check_families(teacher.model, project.settings.student.model)
     except TutelageError as error:
         findings.append(_error(error))
-    own = project.settings.teacher
-    skip = services_named_in(own.url, project) if teacher_url and own else set()
     try:
         with ExitStack() as stack:
             worlds = stack.enter_context(worlds_folder())
+            skip = services_not_needed(project, teacher_url)
             values = stack.enter_context(start_services(project, worlds, skip=skip))
             findings += [Finding("ok", f'Service "{name}" is ready.') for name in project.settings.services]
             findings += asyncio.run(_check_running(project, teacher, worlds, values))
@@ -202,8 +203,7 @@ async def _check_models(
     url: str, model: str, key: str | None, budget: int, *, whose: str = "[teacher]"
 ) -> list[Finding]:
     """Is it reachable, does it serve the model, and how long a context does it say it has?"""
-    local = urlsplit(url).hostname in LOOPBACK
-    http_client = openai.DefaultAsyncHttpxClient(trust_env=False) if local else None
+    http_client = openai.DefaultAsyncHttpxClient(trust_env=False) if is_local(url) else None
     async with openai.AsyncOpenAI(
         base_url=url, api_key=key or "none", timeout=10, max_retries=0, http_client=http_client
     ) as client:
@@ -244,7 +244,7 @@ def _judge(completion: Completion, model: str, asked_with_tools: bool) -> list[F
         fix = f"Turn thinking and the server's reasoning parser on{parser}, or take a teacher that shows its reasoning."
         findings.append(Finding("warning", "The teacher keeps its reasoning to itself: none came back.", fix))
     if message.tool_calls:
-        broken = [call.name for call in message.tool_calls if not _is_object(call.arguments)]
+        broken = [call.name for call in message.tool_calls if not is_object(call.arguments)]
         if broken:
             what = f"Tool calls came back with arguments that are no JSON object ({broken[0]})."
             findings.append(Finding("error", what, "Check the server's tool-call parser."))
@@ -260,13 +260,6 @@ def _judge(completion: Completion, model: str, asked_with_tools: bool) -> list[F
             what = "The teacher answered the first training task without calling a tool."
             findings.append(Finding("warning", what, "Look at a trace: `tutelage collect --limit 1`."))
     return findings
-
-
-def _is_object(text: str) -> bool:
-    try:
-        return isinstance(json.loads(text or "{}"), dict)
-    except json.JSONDecodeError:
-        return False
 
 
 def _error(error: TutelageError) -> Finding:

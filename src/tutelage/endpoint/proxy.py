@@ -11,7 +11,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
-from tutelage.errors import TutelageError
+from tutelage.endpoint.addresses import in_url, is_local, listen
 
 METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 OF_THE_CONNECTION = {"connection", "content-length", "host", "keep-alive", "transfer-encoding"}  # headers not handed on
@@ -28,7 +28,7 @@ class Upstream:
     @asynccontextmanager
     async def connected(self, _app: Starlette) -> AsyncIterator[None]:
         limits = httpx2.Limits(max_connections=MAX_CONNECTIONS, max_keepalive_connections=MAX_CONNECTIONS)
-        async with httpx2.AsyncClient(timeout=None, limits=limits, trust_env=not _is_local(self.url)) as client:
+        async with httpx2.AsyncClient(timeout=None, limits=limits, trust_env=not is_local(self.url)) as client:
             self._client = client
             yield
 
@@ -52,6 +52,15 @@ class Upstream:
         return JSONResponse({"error": {"message": f"{self.url} cannot be reached: {reason}"}}, 502)
 
 
+async def as_it_comes(answer: httpx2.Response) -> AsyncIterator[bytes]:
+    """The body of an answer, byte for byte."""
+    try:
+        async for part in answer.aiter_raw():
+            yield part
+    finally:
+        await answer.aclose()
+
+
 def kept_headers(answer: httpx2.Response) -> dict[str, str]:
     """Of an answer whose body is handed back as it arrived."""
     return {name: value for name, value in answer.headers.items() if name not in OF_THE_CONNECTION}
@@ -61,20 +70,9 @@ def serve(app: Starlette, host: str, port: int, on_ready: Callable[[str], None] 
     """Serve until Ctrl-C; `on_ready` gets our own URL. Raises TutelageError where the port is taken."""
     import uvicorn
 
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, proto=socket.IPPROTO_TCP) as listening:  # named, or asyncio leaves out TCP_NODELAY
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listening.bind((host, port))
-        except (OSError, OverflowError) as error:
-            raise TutelageError(f"{host}:{port} cannot be listened on: {error}. Choose another with --port.") from None
+    with listen(host, port) as listening:
         listening.listen(socket.SOMAXCONN)
         if on_ready:
-            on_ready(f"http://{host}:{listening.getsockname()[1]}/v1")
+            on_ready(f"http://{in_url(host)}:{listening.getsockname()[1]}/v1")
         config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=1, **options)
         uvicorn.Server(config).run(sockets=[listening])
-
-
-def _is_local(url: str) -> bool:
-    """A web proxy is not asked for this machine's own addresses."""
-    return urlsplit(url).hostname in ("127.0.0.1", "localhost", "::1")

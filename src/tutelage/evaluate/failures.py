@@ -1,8 +1,8 @@
 """What went wrong in a failed rollout, in a word or two."""
 
-import json
 from collections.abc import Iterator
 
+from tutelage.agent.arguments import is_object
 from tutelage.trace import StopReason, ToolCall, Trace
 
 STOPPED = {
@@ -32,7 +32,7 @@ def seen_in(trace: Trace) -> str:
     known = {tool.name for tool in trace.tools}
     if any(call.name not in known for call in calls):
         return "unknown tool"
-    if any(not _is_object(call.arguments) for call in calls):
+    if any(not is_object(call.arguments) for call in calls):
         return "malformed call"
     if trace.stop_reason in STOPPED:
         return STOPPED[trace.stop_reason]
@@ -44,10 +44,3 @@ def seen_in(trace: Trace) -> str:
 def _calls(trace: Trace) -> Iterator[ToolCall]:
     for message in trace.messages:
         yield from message.tool_calls
-
-
-def _is_object(text: str) -> bool:
-    try:
-        return isinstance(json.loads(text), dict)
-    except ValueError:
-        return False

@@ -17,10 +17,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
 
-from tutelage.dialect.identity import canonical, chain, digest, digest_of
-from tutelage.trace import Message, Tool
+from tutelage.dialect.identity import chain, digest, digest_of
+from tutelage.trace import Message, Tool, ToolCall, canonical
 
 LONG = 200  # characters of an answer that tell a summary by themselves
 TELLING = 20  # characters of an argument that tell a sub-agent's prompt, or of an answer that tell a step
@@ -54,7 +53,7 @@ class Lineage:
         self.chain += chain(messages, self.chain[-1] if self.chain else "")
 
     @property
-    def waits_for(self) -> tuple[Any, ...]:
+    def waits_for(self) -> tuple[ToolCall, ...]:
         return self.messages[-1].tool_calls if self.messages else ()
 
 

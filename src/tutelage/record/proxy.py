@@ -18,7 +18,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from tutelage.dialect import Progress, anthropic, chat, responses
-from tutelage.endpoint.proxy import METHODS, Upstream, kept_headers
+from tutelage.endpoint.proxy import METHODS, Upstream, as_it_comes, kept_headers
 from tutelage.record.events import EventReader
 from tutelage.record.spool import Spool, keys_of
 from tutelage.trace import now
@@ -53,7 +53,7 @@ def proxy(url: str, spool: Spool) -> Starlette:
             return upstream.unreachable(error)
         headers = kept_headers(answer)
         if copy is None or answer.status_code != 200:
-            return StreamingResponse(_all(answer), answer.status_code, headers)
+            return StreamingResponse(as_it_comes(answer), answer.status_code, headers)
         headers.pop("content-encoding", None)  # an endpoint that compresses nevertheless: httpx2 undoes it
         if "text/event-stream" in headers.get("content-type", ""):
             return StreamingResponse(_recorded(answer, copy), 200, headers)
@@ -143,13 +143,5 @@ async def _recorded(answer: httpx2.Response, copy: Copy) -> AsyncIterator[bytes]
         if held:
             yield b"".join(held)
         raise
-    finally:
-        await answer.aclose()
-
-
-async def _all(answer: httpx2.Response) -> AsyncIterator[bytes]:
-    try:
-        async for part in answer.aiter_raw():
-            yield part
     finally:
         await answer.aclose()

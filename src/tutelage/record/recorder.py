@@ -4,6 +4,7 @@ import hashlib
 import json
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -11,7 +12,7 @@ from pydantic import JsonValue, ValidationError
 
 from tutelage.dialect import Answer, Exchange, Unreadable, anthropic, chat, responses
 from tutelage.record.lineages import Kind, Lineage, Lineages, Place, root
-from tutelage.store import Recording, TraceStore
+from tutelage.store import AlreadyRecorded, Recording, TraceStore
 from tutelage.trace import RECORDED, Message, Step, StopReason, Task, Trace
 
 READERS = {"chat": chat.read, "responses": responses.read, "anthropic": anthropic.read}
@@ -57,13 +58,10 @@ class Recorder:
             lineage = self._lineages.open[id]
             notes = self._notes[id]
             task = Task(id=notes["task"], turns=_turns(lineage.messages), kind=lineage.kind.value)
-            self._recordings[id].finish(_stop_reason(lineage, notes), task=task)
+            with suppress(AlreadyRecorded):  # by another project's recorder of the same run in a shared store
+                self._recordings[id].finish(_stop_reason(lineage, notes), task=task)
             self._forget(lineage)
         return len(due)
-
-    @property
-    def open(self) -> int:
-        return len(self._touched)
 
     def _answer(
         self, id: str, exchange: Exchange, answer: Answer, started: datetime, seconds: float, dialect: str

@@ -67,7 +67,7 @@ class RecorderProcess:
             stdin.write(f"{FINISH}\n".encode())
             stdin.flush()
             self._child.process.wait(FINISH_SECONDS)
-        except (BrokenPipeError, subprocess.TimeoutExpired):
+        except (BrokenPipeError, ValueError, subprocess.TimeoutExpired):  # ValueError: it ended, and is being closed
             pass  # what it has not done yet stays in the spool
         self._thread.join(1.0)
         self._child.close()

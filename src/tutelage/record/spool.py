@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import json
+import re
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -11,10 +12,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tutelage.errors import TutelageError
+from tutelage.redact import HIDDEN
 
 UNREADABLE = "unreadable"  # a folder in the spool: exchanges of which no trace could be made
-HIDDEN = b"[key]"  # stands for a key that a body repeats
 SHORTEST_KEY = 8  # characters; shorter ones are words that stand everywhere, such as "none"
+# What clients send where no key is asked for, "anything" or "not-needed", may stand in any text.
+WORDS, LONGEST_WORDS = re.compile(r"[A-Za-z]+(?:[ _-][A-Za-z]+)*"), 24
 KEY_HEADERS = ("authorization", "x-api-key", "api-key", "x-goog-api-key", "proxy-authorization")
 
 
@@ -51,7 +54,7 @@ class Spool:
         head = json.dumps({"dialect": dialect, "started": started.isoformat(), "seconds": seconds})
         data = head[:-1].encode() + b', "request": ' + request + b', "response": ' + response + b"}"
         for key in keys:
-            data = data.replace(key, HIDDEN)
+            data = data.replace(key, HIDDEN.encode())
         self._last = max(self._last + 1, time.time_ns())
         path = self.folder / f"{self._last:020d}.json"
         unfinished = path.with_suffix(".part")
@@ -97,7 +100,8 @@ def keys_of(headers: Mapping[str, str]) -> list[bytes]:
     for name in KEY_HEADERS:
         value = headers.get(name, "").strip()
         for text in {value, value.split(" ", 1)[-1].strip()}:
-            if len(text) >= SHORTEST_KEY:
+            words = len(text) <= LONGEST_WORDS and WORDS.fullmatch(text)
+            if len(text) >= SHORTEST_KEY and not words:
                 found.append(text.encode("latin-1", errors="replace"))
     return sorted(set(found), key=len, reverse=True)
 

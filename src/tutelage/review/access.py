@@ -1,6 +1,5 @@
 """Who may look: on loopback everybody on this machine, on another host those who were given the link."""
 
-import ipaddress
 import secrets
 from urllib.parse import parse_qsl, urlencode
 
@@ -12,13 +11,6 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 PARAMETER = "access"  # of the link
 COOKIE = "tutelage-review"
 REFUSED = "Open the link that `tutelage review` printed where it was started: it holds what lets you in.\n"
-
-
-def is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 class Access:

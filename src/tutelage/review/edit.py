@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from tutelage.agent.arguments import BadArguments, read_arguments
 from tutelage.errors import TutelageError
 from tutelage.trace import Message, Part
 
@@ -61,11 +62,9 @@ def check_messages(messages: Sequence[Message]) -> None:
     for number, message in enumerate(messages, 1):
         for call in message.tool_calls:
             try:
-                arguments = json.loads(call.arguments or "{}")
-            except json.JSONDecodeError as error:
-                raise TutelageError(f'Message {number}: the arguments of "{call.name}": {error.msg}.') from None
-            if not isinstance(arguments, dict):
-                raise TutelageError(f'Message {number}: the arguments of "{call.name}" are no JSON object.')
+                read_arguments(call.arguments)
+            except BadArguments as error:
+                raise TutelageError(f'Message {number}: the arguments of "{call.name}" are {error}.') from None
             open_calls.add(call.id)
         if message.role == "tool" and message.tool_call_id not in open_calls:
             raise TutelageError(f'Message {number}: no call before it has the id "{message.tool_call_id}".')

@@ -6,8 +6,8 @@ are ours (labels.py). A random string without form or label is no sign: hashes, 
 """
 
 from tutelage.secrets.finder import Secret, SecretFinder
-from tutelage.secrets.forms import FORMS
+from tutelage.secrets.forms import FORMS, form_matches
 from tutelage.secrets.known import known_secrets
 from tutelage.secrets.texts import plain_texts
 
-__all__ = ["FORMS", "Secret", "SecretFinder", "known_secrets", "plain_texts"]
+__all__ = ["FORMS", "Secret", "SecretFinder", "form_matches", "known_secrets", "plain_texts"]

@@ -106,10 +106,10 @@ PLACEHOLDERS = re.compile(
 )
 
 
-def form_matches(text: str) -> Iterator[tuple[str, str]]:
-    """The kind and the secret of each match in `text`."""
+def form_matches(text: str, *, library: bool = True) -> Iterator[tuple[str, str]]:
+    """The kind and the secret of each match in `text`; without `library`, of our own forms, which need no extra."""
     lower = text.lower()
-    for kind, sign, pattern in _patterns():
+    for kind, sign, pattern in [*_own_patterns(), *(_library_patterns() if library else ())]:
         if sign not in text and sign not in lower:
             continue
         for match in pattern.finditer(text):
@@ -119,20 +119,22 @@ def form_matches(text: str) -> Iterator[tuple[str, str]]:
 
 
 @cache
-def _patterns() -> list[tuple[str, str, re.Pattern[str]]]:
-    ours = [(kind, form.sign, re.compile(form.pattern)) for kind, form in FORMS.items()]
-    return [*ours, *_library_patterns()]
+def _own_patterns() -> list[tuple[str, str, re.Pattern[str]]]:
+    return [(kind, form.sign, re.compile(form.pattern)) for kind, form in FORMS.items()]
 
 
-def _library_patterns() -> Iterator[tuple[str, str, re.Pattern[str]]]:
+@cache
+def _library_patterns() -> list[tuple[str, str, re.Pattern[str]]]:
     try:
         from detect_secrets.core.plugins.util import get_mapping_from_secret_type_to_class
     except ImportError as error:
         raise MissingExtra("detect_secrets", "curate") from error
-    for kind, plugin in get_mapping_from_secret_type_to_class().items():
-        if plugin.__name__ in LIBRARY:
-            for pattern in plugin.denylist:
-                yield kind, LIBRARY[plugin.__name__], pattern
+    return [
+        (kind, LIBRARY[plugin.__name__], pattern)
+        for kind, plugin in get_mapping_from_secret_type_to_class().items()
+        if plugin.__name__ in LIBRARY
+        for pattern in plugin.denylist
+    ]
 
 
 def _is_basic(encoded: str) -> bool:

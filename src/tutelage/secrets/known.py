@@ -2,10 +2,9 @@
 
 import os
 import re
-from pathlib import Path
 
 from tutelage.project import SETTINGS_FILE, Project
-from tutelage.redact import SHORTEST
+from tutelage.redact import may_be_secret
 
 
 def known_secrets(project: Project, token: str | None) -> dict[str, str]:
@@ -17,4 +16,4 @@ def known_secrets(project: Project, token: str | None) -> dict[str, str]:
             names |= set(re.findall(r"\$\{([A-Za-z_]\w*)", file.read_text(encoding="utf-8", errors="replace")))
     values = {f"the value of {name}": os.environ.get(name, "") for name in sorted(names)}
     values["the Hub's token"] = token or ""
-    return {name: value for name, value in values.items() if len(value) >= SHORTEST and not Path(value).exists()}
+    return {name: value for name, value in values.items() if may_be_secret(value)}

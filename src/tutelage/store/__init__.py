@@ -1,4 +1,4 @@
-"""Where traces are kept: SQLite by default, any database of SQLAlchemy's by URL. Nothing recorded is ever lost."""
+"""Where traces are kept: SQLite by default, PostgreSQL by URL. Nothing recorded is ever lost."""
 
 from tutelage.store.listing import Selection, Sort
 from tutelage.store.recording import AlreadyRecorded, Recording

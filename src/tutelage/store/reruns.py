@@ -40,7 +40,10 @@ class RerunRecording(Recording):
         self._rerun = rerun
 
     def finish_rerun(self, stop_reason: StopReason, reward: Reward | None, notes: dict[str, JsonValue]) -> int:
-        """Make it the newest revision, which it is whatever was edited meanwhile; the revision's number."""
+        """Make it the newest revision, which it is whatever was edited meanwhile; the revision's number.
+
+        Raises TutelageError where it is a revision already: a person kept it as it was while it still ran.
+        """
         values = {"stop_reason": stop_reason.value, "notes": json.dumps(notes, ensure_ascii=False)}
         if reward:
             values |= {"reward_reason": reward.reason, "reward_category": reward.category}
@@ -49,11 +52,13 @@ class RerunRecording(Recording):
                 with self._engine.begin() as connection:
                     number = _become_revision(connection, self._rerun, self._last)
                     table = schema.reruns
-                    connection.execute(
+                    made = connection.execute(
                         update(table)
-                        .where(table.c.id == self._rerun.id)
+                        .where(table.c.id == self._rerun.id, table.c.revision.is_(None))
                         .values(**values, revision=number, reward=reward.value if reward else None)
                     )
+                    if not made.rowcount:
+                        raise TutelageError(f'The re-run was made a revision of trace "{self.id}" before it ended.')
                     summarise(connection, self.id)
                 return number
             except IntegrityError:

@@ -1,8 +1,8 @@
 """Full-text search over messages and reasoning.
 
 The table `trace_text` has one document a revision, written when a trace is finished or edited, so that recording a
-step costs nothing more. SQLite keeps an index of words of it (FTS5) and no copy of the text; other databases keep its
-words and look through them with LIKE.
+step costs nothing more. SQLite keeps an index of words of it (FTS5) and no copy of the text; PostgreSQL keeps its
+words and looks through them with LIKE.
 """
 
 import re

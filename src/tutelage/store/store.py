@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import logging
 import re
 import sqlite3
 import time
@@ -13,7 +12,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from pydantic import JsonValue
-from sqlalchemy import Connection, Row, create_engine, event, func, insert, select
+from sqlalchemy import Connection, Row, create_engine, event, func, insert, make_url, select
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, NoSuchModuleError
 
 from tutelage.errors import MissingExtra, TutelageError
@@ -44,7 +43,7 @@ from tutelage.store.summaries import (
 )
 from tutelage.trace import RERUN, Message, Step, StopReason, Task, Tool, Trace, Verdict, now
 
-logger = logging.getLogger(__name__)
+DATABASES = ("sqlite", "postgresql")
 
 
 class EditConflict(TutelageError):
@@ -67,6 +66,11 @@ class TraceStore:
 
     def __init__(self, url: str) -> None:
         try:
+            if make_url(url).get_backend_name() not in DATABASES:
+                raise TutelageError(
+                    f'The store "{_shown(url)}" is in a database that Tutelage does not know. Write sqlite:///FILE or '
+                    "postgresql://…."
+                )
             self._engine = create_engine(url)
             if self._engine.dialect.name == "sqlite":
                 event.listen(self._engine, "connect", _configure_sqlite)
@@ -258,7 +262,7 @@ class TraceStore:
         )
 
     def blob(self, sha256: str) -> bytes | None:
-        """The bytes that a message's part names; None where there are none (an imported or a forgotten trace's)."""
+        """The bytes that a message's part names; None where there are none."""
         return read_blob(self._engine, sha256)
 
     def revise(self, trace_id: str, messages: Sequence[Message], *, base: int, author: str, note: str) -> int:

@@ -4,7 +4,7 @@ A format tells its files by their first JSON value, and gives for each record in
 that reads it. What a record holds is checked in `common`.
 """
 
-from tutelage.collect.formats.common import Entry, Format
+from tutelage.collect.formats.common import NOT_AS_WRITTEN, Entry, Format
 from tutelage.collect.formats.detect import FORMATS, choose, files_of
 
-__all__ = ["FORMATS", "Entry", "Format", "choose", "files_of"]
+__all__ = ["FORMATS", "NOT_AS_WRITTEN", "Entry", "Format", "choose", "files_of"]

@@ -11,12 +11,15 @@ from typing import Any, NamedTuple
 from pydantic import JsonValue
 
 from tutelage.collect.record import BadRecord, Record, check_order, parsed, read_time
+from tutelage.dialect import Unreadable
 from tutelage.dialect.exchange import Transcript
 from tutelage.dialect.identity import chain
 from tutelage.trace import Message, Tool
 
 UNKNOWN = "unknown"  # the model, where a file does not say
 NANOSECONDS = 1e9
+# What reading a record raises that is not written as its format is, beside BadRecord and Unreadable.
+NOT_AS_WRITTEN = (LookupError, TypeError, ValueError, AttributeError, RecursionError)
 
 
 class Entry(NamedTuple):
@@ -127,13 +130,11 @@ def joined(calls: Sequence[tuple[str, Record]]) -> Iterator[Entry]:
 
 def read_or_fail(entries: Iterator[Entry]) -> tuple[list[tuple[str, Record]], list[Entry]]:
     """The records that can be read, and the entries that cannot."""
-    from tutelage.dialect import Unreadable
-
     good, bad = [], []
     for entry in entries:
         try:
             good.append((entry.where, entry.read()))
-        except (BadRecord, Unreadable):
+        except (BadRecord, Unreadable, *NOT_AS_WRITTEN):
             bad.append(entry)
     return good, bad
 

@@ -50,8 +50,8 @@ def choose(path: Path, name: str | None) -> Format | None:
 def _beginning(path: Path) -> list[Any]:
     """The first JSON values of a file: of a list its first item."""
     with path.open("rb") as file:
-        text = file.read(BEGINNING).decode("utf-8-sig", errors="replace")
-        whole = len(text) < BEGINNING
+        beginning = file.read(BEGINNING)
+    text, whole = beginning.decode("utf-8-sig", errors="replace"), len(beginning) < BEGINNING
     found = []
     for line in text.split("\n")[:LINES_TO_TRY]:
         try:

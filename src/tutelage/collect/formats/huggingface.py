@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tutelage.collect.formats.common import Entry, Format, make_record
+from tutelage.collect.formats.common import Entry, Format, make_record, values
 from tutelage.collect.record import BadRecord, Record, read_message, read_tools
 
 ROLES = {"human": "user", "gpt": "assistant", "system": "system", "user": "user", "assistant": "assistant"}
@@ -20,8 +20,6 @@ def _matches(first: Any) -> bool:
 
 
 def _read(path: Path) -> Iterator[Entry]:
-    from tutelage.collect.formats.common import values
-
     if path.suffix in (".json", ".jsonl"):
         for where, parse in values(path):
             yield Entry(where, lambda parse=parse: _record(parse()))  # type: ignore[misc]
