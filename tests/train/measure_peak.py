@@ -3,10 +3,13 @@
 import json
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+import torch
 from transformers import AutoConfig
 
+from tutelage.train import processes
 from tutelage.train.compute import measure
 from tutelage.train.config import TrainConfig
 from tutelage.train.planner import plan_needs
@@ -17,7 +20,9 @@ from tutelage.train.tree import plan_steps
 os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
 folder = Path(sys.argv[1])
 config = TrainConfig(lora_rank=8, lora_alpha=16, rows_per_step=4, tree_tokens=4_000, eval_rows=0, log_to=())
+compute = replace(measure(), dtype=torch.float32)  # on a busy machine two measurements may choose two types
+processes.measure = lambda share: compute
 steps = plan_steps(load_rows(folder / "build" / "train.parquet"), config.rows_per_step, 1, 0)
-needs = plan_needs(AutoConfig.from_pretrained(folder / "weights"), config, measure(), steps)
+needs = plan_needs(AutoConfig.from_pretrained(folder / "weights"), config, compute, steps)
 result = train(folder / "build", folder / "weights", folder / "out", config)
 print(json.dumps({"planned": needs.peak_bytes / 2**20, "measured": result.peak_rss_mb, "trained": needs.trained}))
