@@ -2,9 +2,6 @@
 
 import hashlib
 import json
-import re
-import sqlite3
-import time
 import uuid
 from collections.abc import Iterator, Sequence
 from datetime import datetime
@@ -12,15 +9,15 @@ from types import TracebackType
 from typing import Any, Self
 
 from pydantic import JsonValue
-from sqlalchemy import Connection, Row, create_engine, event, func, insert, make_url, select
-from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, NoSuchModuleError
+from sqlalchemy import Connection, Row, func, insert, select
+from sqlalchemy.exc import IntegrityError
 
-from tutelage.errors import MissingExtra, TutelageError
+from tutelage.errors import TutelageError
 from tutelage.store import schema
 from tutelage.store.blobs import read_blob
+from tutelage.store.database import open_database
 from tutelage.store.history import append, branch, chain, first_revision, last_rerun, step_values
 from tutelage.store.listing import Listing
-from tutelage.store.migrate import migrate
 from tutelage.store.once import insert_once
 from tutelage.store.recording import AlreadyRecorded, Recording
 from tutelage.store.reruns import (
@@ -43,8 +40,6 @@ from tutelage.store.summaries import (
 )
 from tutelage.trace import RERUN, Message, Step, StopReason, Task, Tool, Trace, Verdict, now
 
-DATABASES = ("sqlite", "postgresql")
-
 
 class EditConflict(TutelageError):
     """Somebody else's revision came first."""
@@ -65,25 +60,10 @@ class TraceStore:
     """
 
     def __init__(self, url: str) -> None:
-        try:
-            if make_url(url).get_backend_name() not in DATABASES:
-                raise TutelageError(
-                    f'The store "{_shown(url)}" is in a database that Tutelage does not know. Write sqlite:///FILE or '
-                    "postgresql://…."
-                )
-            self._engine = create_engine(url)
-            if self._engine.dialect.name == "sqlite":
-                event.listen(self._engine, "connect", _configure_sqlite)
-            migrate(self._engine)
-            self.listing = Listing(self._engine)
-            self.reviews = Reviews(self._engine)
-            self.scores = Scores(self._engine)
-        except (ArgumentError, NoSuchModuleError, ImportError) as error:
-            if isinstance(error, ImportError) and error.name == "psycopg":
-                raise MissingExtra("psycopg", "postgresql") from None
-            raise TutelageError(f'The store "{_shown(url)}" cannot be used: {_shown(str(error))}.') from None
-        except DBAPIError as error:
-            raise TutelageError(f'The store "{_shown(url)}" could not be opened: {error.orig}.') from error
+        self._engine = open_database(url)
+        self.listing = Listing(self._engine)
+        self.reviews = Reviews(self._engine)
+        self.scores = Scores(self._engine)
 
     def __enter__(self) -> Self:
         return self
@@ -349,28 +329,6 @@ class TraceStore:
         with self._engine.connect() as connection:
             chain(connection, trace_id, revision)
         self.reviews.judge([Judgement(trace_id, revision, verdict)], reviewer=reviewer, comment=comment)
-
-
-def _shown(url: str) -> str:
-    """The URL, or a text that may hold it, without its password."""
-    return re.sub(r"://([^/@:\s]*):\S*@", r"://\1:***@", url)
-
-
-def _configure_sqlite(connection: Any, _record: Any) -> None:
-    cursor = connection.cursor()
-    for pragma in ("busy_timeout=30000", "synchronous=NORMAL", "foreign_keys=ON"):
-        cursor.execute(f"PRAGMA {pragma}")
-    # Of several that switch a new file to WAL at once, SQLite refuses some at once, whatever their patience.
-    deadline = time.monotonic() + 30
-    while True:
-        try:
-            cursor.execute("PRAGMA journal_mode=WAL")
-            break
-        except sqlite3.OperationalError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.01)
-    cursor.close()
 
 
 def _add(connection: Connection, trace: Trace) -> None:
