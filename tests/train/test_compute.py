@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import torch
 
 from tutelage.train.compute import measure
@@ -18,3 +21,10 @@ def test_bf16_is_taken_only_where_it_is_clearly_faster(monkeypatch: object) -> N
         monkeypatch.setattr(compute, "_gflops", lambda device, dtype, seconds, by_type=by_type: by_type[dtype])  # type: ignore[attr-defined]
         monkeypatch.setattr(torch.cuda, "is_available", lambda: False)  # type: ignore[attr-defined]
         assert measure(0.1).dtype == expected
+
+
+def test_what_the_parent_held_is_no_part_of_the_peak() -> None:
+    held = bytearray(b"1") * (800 << 20)
+    program = "from tutelage.train.compute import peak_rss; print(peak_rss())"
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert 50 << 20 < int(ended.stdout) < len(held)

@@ -8,6 +8,7 @@ import sys
 import time
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -58,8 +59,15 @@ def keep_freed_memory() -> None:
 
 
 def peak_rss() -> int:
-    """Bytes of memory that this process has held at the most; Linux counts in KiB, macOS in bytes."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    """Bytes of memory that this process has held at the most.
+
+    Linux's ru_maxrss begins with what the parent held when it started this process (proc(5), getrusage(2)); VmHWM does
+    not. macOS counts in bytes.
+    """
+    if sys.platform == "darwin":
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    status = Path("/proc/self/status").read_text()
+    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM:")) * 1024
 
 
 def _gflops(device: torch.device, dtype: torch.dtype, seconds: float) -> float:
