@@ -117,20 +117,10 @@ def embedded_student(
     project: "Project", *, host: str = "127.0.0.1", port: int = 0, with_adapter: bool = True
 ) -> "EmbeddedEndpoint":
     """The embedded endpoint with the project's adapter, which applies unless a request says otherwise."""
-    from tutelage.endpoint.embedded import EmbeddedEndpoint
+    from tutelage.endpoint.student import student_endpoint
     from tutelage.errors import TutelageError
-    from tutelage.render.student import load_template, student_gguf
 
-    student = project.settings.student
     adapter = project.path(TRAINING) / "adapter" / "adapter.gguf"
     if with_adapter and not adapter.is_file():
         raise TutelageError(f"{adapter} was not found. Run `tutelage train` first.")
-    return EmbeddedEndpoint(
-        student_gguf(student, project.folder),
-        load_template(student.template, project.folder),
-        adapter=adapter if with_adapter else None,
-        context=student.context,
-        parallel=student.parallel,
-        host=host,
-        port=port,
-    )
+    return student_endpoint(project, adapter if with_adapter else None, host=host, port=port)

@@ -20,6 +20,7 @@ from tutelage.agent.student import StudentView
 from tutelage.endpoint.client import ChatEndpoint, ContextExceeded, InvalidOutput
 from tutelage.endpoint.embedded import EmbeddedEndpoint
 from tutelage.endpoint.services import services_named_in, start_services
+from tutelage.endpoint.student import student_endpoint
 from tutelage.errors import TutelageError
 from tutelage.evaluate.evaluation import Evaluation, Provenance, TaskName, Variant, compare, variant
 from tutelage.evaluate.provenance import checkout_commit, file_sha256, fingerprint, shared_tasks, tasks_sha256
@@ -152,7 +153,7 @@ def _run(
     with ExitStack() as stack:
         worlds = stack.enter_context(worlds_folder())
         values = stack.enter_context(start_services(project, worlds, skip=idle))
-        embedded = None if student.url else stack.enter_context(_embedded(project, adapter))
+        embedded = None if student.url else stack.enter_context(student_endpoint(project, adapter / "adapter.gguf"))
 
         async def run() -> None:
             async with AsyncExitStack() as opened:
@@ -180,17 +181,6 @@ def _run(
                     )
 
         asyncio.run(run())
-
-
-def _embedded(project: Project, adapter: Path) -> EmbeddedEndpoint:
-    student = project.settings.student
-    return EmbeddedEndpoint(
-        student_gguf(student, project.folder),
-        load_template(student.template, project.folder),
-        adapter=adapter / "adapter.gguf",
-        context=student.context,
-        parallel=student.parallel,
-    )
 
 
 def _client(

@@ -1,5 +1,6 @@
 """Log-probabilities of chosen tokens, without a tensor of all logits."""
 
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -10,7 +11,7 @@ from tutelage.errors import TutelageError
 from tutelage.train.attention import NAME, attention_plan
 from tutelage.train.tree import Tree
 
-CHUNK = 256  # so many rows of logits at a time: 50 MB for SmolLM2's vocabulary in float32
+LOGITS = 100 << 20  # bytes of logits at a time: 533 rows of SmolLM2's vocabulary in float32, 172 of Qwen3's
 
 
 def tree_logprobs(model: PreTrainedModel, tree: Tree) -> Tensor:
@@ -47,6 +48,25 @@ def output_weight(model: PreTrainedModel) -> Tensor:
     return head.weight
 
 
+def chunk_rows(targets: int, vocabulary: int) -> int:
+    """How many rows of logits are computed at a time: all chunks of one size, since small products are slow."""
+    most = max(1, LOGITS // (4 * vocabulary))
+    chunks = max(1, -(-targets // most))
+    return -(-targets // chunks)
+
+
+def _room(size: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Memory for a chunk of logits. On CPU it is kept: what large tensors hand back, the kernel must clear again."""
+    if device.type != "cpu":
+        return torch.empty(size, dtype=dtype, device=device)
+    return _kept_room(LOGITS // 4 if size <= LOGITS // 4 else size, dtype)
+
+
+@lru_cache(maxsize=1)
+def _kept_room(size: int, dtype: torch.dtype) -> Tensor:
+    return torch.empty(size, dtype=dtype)
+
+
 def target_logprobs(hidden: Tensor, weight: Tensor, tokens: Tensor) -> Tensor:
     """log softmax(hidden @ weight.T)[i, tokens[i]] for each i; the gradient reaches `hidden` alone."""
     result: Tensor = _TargetLogprobs.apply(hidden, weight, tokens)
@@ -65,9 +85,12 @@ class _TargetLogprobs(torch.autograd.Function):  # type: ignore[misc]  # seen as
         wanted = ctx.needs_input_grad[0]
         logprobs = torch.empty(len(tokens), dtype=torch.float32, device=hidden.device)
         slopes = torch.empty_like(hidden) if wanted else None
-        for start in range(0, len(tokens), CHUNK):
-            rows = slice(start, start + CHUNK)
-            logits = torch.mm(hidden[rows].to(weight.dtype), weight.t()).float()
+        chunk = chunk_rows(len(tokens), len(weight))
+        room = _room(chunk * len(weight), weight.dtype, weight.device)
+        for start in range(0, len(tokens), chunk):
+            rows = slice(start, start + chunk)
+            some = hidden[rows].to(weight.dtype)
+            logits = torch.mm(some, weight.t(), out=room[: len(some) * len(weight)].view(len(some), -1)).float()
             logits -= logits.amax(1, keepdim=True)
             logprobs[rows] = logits.gather(1, tokens[rows, None])[:, 0]
             sums = logits.exp_().sum(1)  # in place, and read by everything below: a pass over logits is what costs

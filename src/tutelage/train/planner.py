@@ -23,7 +23,7 @@ from tutelage.train.config import TrainConfig
 from tutelage.train.fast import speed_up
 from tutelage.train.hybrid import follow_branches
 from tutelage.train.lora import add_lora
-from tutelage.train.loss import CHUNK, tree_logprobs
+from tutelage.train.loss import chunk_rows, tree_logprobs
 from tutelage.train.sharing import why_not_shared
 from tutelage.train.tree import Row, Tree, plan_step
 
@@ -124,7 +124,11 @@ def _kept_and_operations(model: Any, tree: Tree) -> tuple[int, int]:
 
 def _working(config: Any, tree: Tree, dtype: torch.dtype) -> int:
     """Bytes of what lives for a moment: a chunk of logits, the head as the product packs it, one layer's gradients."""
-    logits = min(CHUNK, len(tree.targets)) * config.vocab_size * (4 if dtype == torch.float32 else 4 + dtype.itemsize)
+    logits = (
+        chunk_rows(len(tree.targets), config.vocab_size)
+        * config.vocab_size
+        * (4 if dtype == torch.float32 else 4 + dtype.itemsize)
+    )
     widest = max(getattr(config, "intermediate_size", 0), config.hidden_size)
     head = config.vocab_size * config.hidden_size * dtype.itemsize
     gradients = 5 * len(tree) * widest * dtype.itemsize

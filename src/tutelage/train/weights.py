@@ -21,6 +21,7 @@ from transformers import AutoConfig, GenerationConfig, PreTrainedConfig
 
 from tutelage.errors import TutelageError
 from tutelage.render.gguf_header import read_header
+from tutelage.render.gguf_tensors import GgufTensors
 from tutelage.render.student import save_tokenizer
 
 LAYER = {
@@ -68,7 +69,7 @@ def student_weights(gguf_file: Path, cache: Path, on_progress: Callable[[float],
     if folder.is_dir():
         return folder
     header = read_header(gguf_file)
-    tensors = _Tensors(gguf_file).tensors
+    tensors = GgufTensors(gguf_file).tensors
     config = _config(header, tensors, gguf_file)
     cache.mkdir(parents=True, exist_ok=True)
     unfinished = Path(tempfile.mkdtemp(prefix=f".{gguf_file.stem}-", dir=cache))
@@ -91,7 +92,7 @@ def student_weights(gguf_file: Path, cache: Path, on_progress: Callable[[float],
 
 def gguf_config(gguf_file: Path) -> PreTrainedConfig:
     """The Hugging Face config of a GGUF file. Raises TutelageError for a family other than FAMILIES."""
-    return _config(read_header(gguf_file), _Tensors(gguf_file).tensors, gguf_file)
+    return _config(read_header(gguf_file), GgufTensors(gguf_file).tensors, gguf_file)
 
 
 def folder_config(folder: Path) -> PreTrainedConfig:
@@ -102,18 +103,6 @@ def folder_config(folder: Path) -> PreTrainedConfig:
         return AutoConfig.from_pretrained(folder)
     except (OSError, ValueError) as error:
         raise TutelageError(f"{folder / 'config.json'} cannot be read: {str(error).splitlines()[0]}") from error
-
-
-class _Tensors(gguf.GGUFReader):  # type: ignore[misc]  # ships no types
-    """The package's reader over a plain array: over a memmap object, as it opens it, a vocabulary takes six seconds."""
-
-    @property
-    def data(self) -> NDArray[np.uint8]:
-        return self._data
-
-    @data.setter
-    def data(self, value: NDArray[np.uint8]) -> None:
-        self._data = np.asarray(value).view(np.ndarray)
 
 
 def _config(header: Mapping[str, Any], tensors: Sequence[gguf.ReaderTensor], path: Path) -> PreTrainedConfig:
