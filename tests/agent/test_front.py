@@ -2,16 +2,15 @@
 
 import json
 import socket
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
 import openai
 import pytest
-import uvicorn
 from endpoint_double import EndpointDouble, endpoint_double, fails, says
+from serving import serving
 
 from tutelage.agent.front import front, serve_front, shown
 from tutelage.agent.student import StudentView
@@ -38,17 +37,8 @@ def conversation(steps: int = 3, words: int = 100) -> list[dict[str, Any]]:
     return messages
 
 
-@contextmanager
-def running(double: EndpointDouble, of: StudentView) -> Iterator[str]:
-    listening = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(front(double.url, of), log_level="warning"))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{listening.getsockname()[1]}/v1"
-    finally:
-        server.should_exit = True
-        thread.join()
+def running(double: EndpointDouble, of: StudentView) -> AbstractContextManager[str]:
+    return serving(front(double.url, of))
 
 
 @contextmanager

@@ -1,11 +1,8 @@
-"""A proxy in a thread of the test, and the recorder called by hand."""
+"""The proxy before an endpoint, and the recorder called by hand."""
 
-import socket
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 
-import uvicorn
+from serving import serving
 
 from tutelage.record.proxy import proxy
 from tutelage.record.recorder import Recorder
@@ -14,18 +11,9 @@ from tutelage.store import TraceStore
 from tutelage.trace import Trace
 
 
-@contextmanager
-def recording(upstream: str, spool: Spool) -> Iterator[str]:
+def recording(upstream: str, spool: Spool) -> AbstractContextManager[str]:
     """The proxy before `upstream`; its URL, up to and including /v1."""
-    listening = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(proxy(upstream, spool), log_level="warning"))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{listening.getsockname()[1]}/v1"
-    finally:
-        server.should_exit = True
-        thread.join()
+    return serving(proxy(upstream, spool))
 
 
 def drained(spool: Spool, store: TraceStore, run: str = "record") -> list[Trace]:

@@ -9,15 +9,12 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-import httpx2
-from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
-from starlette.routing import Route
+import aiohttp
+from aiohttp import web
 
 from tutelage.agent.student import StudentView
 from tutelage.agent.truncate import truncate
-from tutelage.endpoint.proxy import METHODS, Upstream, as_it_comes, kept_headers, serve
+from tutelage.endpoint.proxy import Upstream, application, hand_back, serve
 from tutelage.trace import Message, Tool
 
 
@@ -31,21 +28,21 @@ def serve_front(
     serve(front(upstream, view), host, port, on_ready)
 
 
-def front(url: str, view: StudentView) -> Starlette:
-    """The server as an ASGI application."""
+def front(url: str, view: StudentView) -> web.Application:
+    """The server before the endpoint `url`."""
     upstream = Upstream(url)
 
-    async def handle(request: Request) -> Response:
-        body = await request.body()
-        if request.method == "POST" and request.url.path.endswith("/chat/completions"):
+    async def handle(request: web.Request) -> web.StreamResponse:
+        body = await request.read()
+        if request.method == "POST" and request.path.endswith("/chat/completions"):
             body = shown(body, view)
         try:
-            answer = await upstream.ask(request, body)
-        except httpx2.HTTPError as error:
+            async with upstream.ask(request, body) as answer:
+                return await hand_back(request, answer)
+        except aiohttp.ClientError as error:
             return upstream.unreachable(error)
-        return StreamingResponse(as_it_comes(answer), answer.status_code, kept_headers(answer))
 
-    return Starlette(routes=[Route("/{path:path}", handle, methods=METHODS)], lifespan=upstream.connected)
+    return application(upstream, handle)
 
 
 def shown(body: bytes, view: StudentView) -> bytes:

@@ -5,6 +5,7 @@ all traces and ends; where the input just closes, since the proxy was killed, it
 traces stay open for the next one. What it prints is for the user.
 """
 
+import os
 import sys
 import threading
 from pathlib import Path
@@ -21,6 +22,7 @@ from tutelage.store import TraceStore
 POLL_SECONDS = 0.2
 RETRY_SECONDS = 2.0  # between two tries to reach a store that fails
 FINISH = "finish"
+NICE = 5  # the agents' traffic comes first
 
 
 class DrainSettings(BaseModel):
@@ -95,6 +97,7 @@ def say(text: str) -> None:
 
 
 def main() -> None:
+    os.nice(NICE)
     drain = Drain(DrainSettings.model_validate_json(sys.stdin.readline()))
 
     def watch() -> None:

@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from itertools import islice
 
 from tutelage.dialect.identity import chain, digest, digest_of
 from tutelage.trace import Message, Tool, ToolCall, canonical
@@ -24,6 +25,7 @@ from tutelage.trace import Message, Tool, ToolCall, canonical
 LONG = 200  # characters of an answer that tell a summary by themselves
 TELLING = 20  # characters of an argument that tell a sub-agent's prompt, or of an answer that tell a step
 FIRST = 4  # messages in which a compacted context would tell its summary
+RECENT = 500  # lineages whose last message may tell a sub-agent or a summary: those that were gone on with last
 
 
 class Kind(StrEnum):
@@ -70,7 +72,7 @@ class Lineages:
     """The lineages that may be gone on with."""
 
     def __init__(self) -> None:
-        self.open: dict[str, Lineage] = {}
+        self.open: dict[str, Lineage] = {}  # the one gone on with last stands last
         self._tips: dict[tuple[str, str], list[Lineage]] = defaultdict(list)  # (root, whole history) -> who ends so
         self._prefixes: dict[str, Lineage] = {}  # a beginning that holds a user message -> the last to have it
         self._seen: dict[tuple[str, str], tuple[Lineage, int]] = {}  # (root, what a step saw) -> whose, and where
@@ -78,6 +80,7 @@ class Lineages:
 
     def add(self, lineage: Lineage, since: int = 0) -> None:
         """Make a lineage findable, from its message `since` on; before that it was."""
+        self.open.pop(lineage.id, None)
         self.open[lineage.id] = lineage
         if since:
             self._drop(self._tips, (lineage.root, lineage.chain[since - 1]), lineage)
@@ -135,10 +138,11 @@ class Lineages:
             if message.role == "assistant" and (lineage := self._said.get(digest(message))):
                 return Place(lineage, 0, Kind.COMPACTED)
         prompt = "\n".join(message.content or "" for message in messages[:FIRST] if message.role != "assistant")
-        for lineage in reversed(self.open.values()):
+        recent = list(islice(reversed(self.open.values()), RECENT))
+        for lineage in recent:
             if any(text in prompt for call in lineage.waits_for for text in _texts(call.arguments)):
                 return Place(lineage, 0, Kind.SUB_AGENT)
-        for lineage in reversed(self.open.values()):
+        for lineage in recent:
             last = (lineage.messages[-1].content or "").strip()
             if len(last) >= LONG and last in prompt:
                 return Place(lineage, 0, Kind.COMPACTED)

@@ -7,18 +7,15 @@ this process is killed. Nothing that goes wrong with the copy reaches the traffi
 import json
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from datetime import datetime
 from typing import Any, Protocol
 
-import httpx2
-from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
-from starlette.routing import Route
+import aiohttp
+from aiohttp import web
 
 from tutelage.dialect import Progress, anthropic, chat, responses
-from tutelage.endpoint.proxy import METHODS, Upstream, as_it_comes, kept_headers
+from tutelage.endpoint.proxy import Upstream, application, as_it_comes, hand_back, whole
 from tutelage.record.events import EventReader
 from tutelage.record.spool import Spool, keys_of
 from tutelage.trace import now
@@ -37,43 +34,36 @@ class Stream(Protocol):
 STREAMS: dict[str, type[Stream]] = {"chat": chat.Stream, "responses": responses.Stream, "anthropic": anthropic.Stream}
 
 
-def proxy(url: str, spool: Spool) -> Starlette:
-    """The server as an ASGI application, before the endpoint `url` (up to and including /v1)."""
+def proxy(url: str, spool: Spool) -> web.Application:
+    """The server before the endpoint `url` (up to and including /v1)."""
     upstream = Upstream(url)
 
-    async def handle(request: Request) -> Response:
-        body = await request.body()
+    async def handle(request: web.Request) -> web.StreamResponse:
+        body = await request.read()
         dialect = _dialect(request)
         copy = Copy(spool, dialect, body, request) if dialect else None
-        # What is compressed could not be read; the bytes between us and the client are few.
-        encoding = {"accept-encoding": "identity"} if copy else {}
         try:
-            answer = await upstream.ask(request, body, **encoding)
-        except httpx2.HTTPError as error:
+            # What is compressed could not be read; the bytes between us and the client are few.
+            async with upstream.ask(request, body, unpacked=copy is not None) as answer:
+                if copy is None:
+                    return await hand_back(request, answer)
+                if answer.status != 200:
+                    return await hand_back(request, answer, as_it_comes(answer))
+                if answer.content_type == "text/event-stream":
+                    return await hand_back(request, answer, _recorded(answer, copy))
+                got = await answer.read()
+        except aiohttp.ClientError as error:
             return upstream.unreachable(error)
-        headers = kept_headers(answer)
-        if copy is None or answer.status_code != 200:
-            return StreamingResponse(as_it_comes(answer), answer.status_code, headers)
-        headers.pop("content-encoding", None)  # an endpoint that compresses nevertheless: httpx2 undoes it
-        if "text/event-stream" in headers.get("content-type", ""):
-            return StreamingResponse(_recorded(answer, copy), 200, headers)
-        try:
-            whole = await answer.aread()
-        except httpx2.HTTPError as error:
-            return upstream.unreachable(error)
-        finally:
-            await answer.aclose()
-        if not await request.is_disconnected():
-            copy.save(whole)
-        return Response(whole, 200, headers)
+        copy.save(got)
+        return whole(answer, got)
 
-    return Starlette(routes=[Route("/{path:path}", handle, methods=METHODS)], lifespan=upstream.connected)
+    return application(upstream, handle)
 
 
 class Copy:
     """The copy of one exchange."""
 
-    def __init__(self, spool: Spool, dialect: str, body: bytes, request: Request) -> None:
+    def __init__(self, spool: Spool, dialect: str, body: bytes, request: web.Request) -> None:
         self._spool, self._dialect, self._body = spool, dialect, body
         self._keys = keys_of(request.headers)
         self._started: datetime = now()
@@ -116,16 +106,16 @@ class Copy:
         return progress
 
 
-def _dialect(request: Request) -> str | None:
+def _dialect(request: web.Request) -> str | None:
     if request.method != "POST":
         return None
-    return next((name for end, name in PATHS.items() if request.url.path.endswith(end)), None)
+    return next((name for end, name in PATHS.items() if request.path.endswith(end)), None)
 
 
-async def _recorded(answer: httpx2.Response, copy: Copy) -> AsyncIterator[bytes]:
+async def _recorded(answer: aiohttp.ClientResponse, copy: Copy) -> AsyncGenerator[bytes, None]:
     held: list[bytes] = []  # from the bytes on with which all is said
     try:
-        async for part in answer.aiter_bytes():
+        async for part in as_it_comes(answer):
             progress = copy.add(part)
             if progress is Progress.ENDED:
                 copy.end()
@@ -138,10 +128,8 @@ async def _recorded(answer: httpx2.Response, copy: Copy) -> AsyncIterator[bytes]
         copy.end()
         if held:
             yield b"".join(held)
-    except httpx2.HTTPError:
+    except aiohttp.ClientError:
         copy.end()
         if held:
             yield b"".join(held)
         raise
-    finally:
-        await answer.aclose()

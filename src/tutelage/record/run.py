@@ -40,7 +40,7 @@ def run_record(
     place = Spool(spool)
     with place.locked("proxy", wait=False):
         place.clean()
-        signal.signal(signal.SIGTERM, _interrupt)  # so that it ends as with Ctrl-C
+        signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))  # it ends as with Ctrl-C
         recorder = RecorderProcess(DrainSettings(store=store, run=run, spool=spool.resolve(), idle=idle), on_note)
         try:
             serve(proxy(upstream, place), host, port, on_ready)
@@ -89,7 +89,3 @@ class RecorderProcess:
             self._on_note(f"The recorder ended and is started again. Its last lines:\n{self._child.last_lines()}")
             self._child.close()
             self._child = self._start()
-
-
-def _interrupt(*_: object) -> None:
-    raise KeyboardInterrupt
