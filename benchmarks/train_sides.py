@@ -22,9 +22,10 @@ from tutelage.train.compute import Compute
 from tutelage.train.config import TrainConfig
 from tutelage.train.fast import speed_up
 from tutelage.train.lora import add_lora
-from tutelage.train.run import load_student
-from tutelage.train.sft import StepTrees, TreeTrainer
-from tutelage.train.tree import Row
+from tutelage.train.sft import Sft
+from tutelage.train.student import load_student
+from tutelage.train.trainer import StepPieces, TreeTrainer
+from tutelage.train.tree import Row, Tree
 
 CONFIG = TrainConfig()
 clock = time.perf_counter  # in seconds
@@ -64,14 +65,14 @@ def ours(weights: Path, compute: Compute, steps: Sequence[Sequence[Row]], tree_t
     disable_progress_bar()
     model = _adapted(load_student(weights, compute))
     speed_up(model)
-    return _run_ours(model, compute, StepTrees(steps, tree_tokens))
+    return _run_ours(model, compute, StepPieces(steps, Sft(tree_tokens)))
 
 
 def plain(weights: Path, compute: Compute, steps: Sequence[Sequence[Row]]) -> Course:
     """Ours without a tree: PyTorch's causal attention, each row by itself; what the tree itself costs is beside it."""
     model = _adapted(_load(weights, compute))
     speed_up(model)
-    return _run_ours(model, compute, StepTrees(steps, TREE_TOKENS, share=False))
+    return _run_ours(model, compute, StepPieces(steps, Sft(TREE_TOKENS, share=False)))
 
 
 def trl(weights: Path, compute: Compute, steps: Sequence[Sequence[Row]]) -> Course:
@@ -111,7 +112,7 @@ def trl(weights: Path, compute: Compute, steps: Sequence[Sequence[Row]]) -> Cour
     return Course(watch.seconds, _losses(trainer), watch.pieces)
 
 
-def _run_ours(model: PeftModel, compute: Compute, steps: StepTrees) -> Course:
+def _run_ours(model: PeftModel, compute: Compute, steps: StepPieces[Tree]) -> Course:
     watch = _Stopwatch()
     with tempfile.TemporaryDirectory() as scratch:
         arguments = TrainingArguments(

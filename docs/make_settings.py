@@ -37,7 +37,8 @@ def render() -> str:
 
 
 def _section(name: str, model: type[BaseModel], defaults: BaseModel | None = None) -> list[str]:
-    head = f"## `[{name}]`" if name else "## Top level"
+    repeated = name == "train.datasets"
+    head = (f"## `[[{name}]]`" if repeated else f"## `[{name}]`") if name else "## Top level"
     document = inspect.cleandoc(model.__doc__ or "") if name else ""
     lines = [head, "", *([document, ""] if document else []), "| key | default | meaning |", "| --- | --- | --- |"]
     inner = []

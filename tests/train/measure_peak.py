@@ -3,25 +3,23 @@
 import json
 import os
 import sys
-from dataclasses import replace
 from pathlib import Path
 
-import torch
 from transformers import AutoConfig
 
-from tutelage.train import processes
 from tutelage.train.compute import measure
 from tutelage.train.config import TrainConfig
 from tutelage.train.planner import plan_needs
 from tutelage.train.rows import load_rows
 from tutelage.train.run import train
-from tutelage.train.tree import plan_steps
+from tutelage.train.steps import plan_steps
 
 os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
 folder = Path(sys.argv[1])
-config = TrainConfig(lora_rank=8, lora_alpha=16, rows_per_step=4, tree_tokens=4_000, eval_rows=0, log_to=())
-compute = replace(measure(), dtype=torch.float32)  # on a busy machine two measurements may choose two types
-processes.measure = lambda share: compute
+config = TrainConfig(
+    dtype="fp32", lora_rank=8, lora_alpha=16, rows_per_step=4, tree_tokens=4_000, eval_rows=0, log_to=()
+)  # on a busy machine two measurements may choose two types
+compute = measure(dtype="fp32")
 steps = plan_steps(load_rows(folder / "build" / "train.parquet"), config.rows_per_step, 1, 0)
 needs = plan_needs(AutoConfig.from_pretrained(folder / "weights"), config, compute, steps)
 result = train(folder / "build", folder / "weights", folder / "out", config)

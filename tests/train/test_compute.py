@@ -23,6 +23,11 @@ def test_bf16_is_taken_only_where_it_is_clearly_faster(monkeypatch: object) -> N
         assert measure(0.1).dtype == expected
 
 
+def test_a_type_that_is_named_is_taken() -> None:
+    assert measure(0.05, dtype="bf16").dtype == torch.bfloat16
+    assert measure(0.05, dtype="fp32").dtype == torch.float32
+
+
 def test_what_the_parent_held_is_no_part_of_the_peak() -> None:
     held = bytearray(b"1") * (800 << 20)
     program = "from tutelage.train.compute import peak_rss; print(peak_rss())"

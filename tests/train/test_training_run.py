@@ -11,8 +11,9 @@ from train_samples import tiny, unrolled, write_rows
 from train_settings import CONFIG
 
 from tutelage.errors import TutelageError
+from tutelage.train.config import MixedDataset, TrainConfig
+from tutelage.train.progress import Progress
 from tutelage.train.run import TrainResult, load_result, train
-from tutelage.train.sft import Progress
 
 
 @pytest.fixture
@@ -209,6 +210,44 @@ def test_no_rows_and_no_build_are_said_plainly(weights: Path, tmp_path: Path) ->
     (empty / "train.parquet").write_bytes(b"PAR1 cut off")
     with pytest.raises(TutelageError, match=r"train\.parquet cannot be read .*dataset build"):
         train(empty, weights, tmp_path / "out2", CONFIG)
+
+
+def test_a_training_goes_on_from_anothers_adapter(build: Path, weights: Path, tmp_path: Path) -> None:
+    once = CONFIG.model_copy(update={"epochs": 1})
+    first = train(build, weights, tmp_path / "first", once)
+    second = train(build, weights, tmp_path / "second", from_adapter(once, tmp_path / "first"))
+    assert max(second.losses) < min(first.losses[:2])
+    with pytest.raises(TutelageError, match="lies in the folder that this training writes to"):
+        train(build, weights, tmp_path / "first", from_adapter(once, tmp_path / "first"))
+    for change, sentence in (
+        (
+            {"lora_rank": 2, "lora_alpha": 4},
+            "another shape than .*: lora_rank 4 instead of 2, lora_alpha 8 instead of 4",
+        ),
+        ({"lora_first_layer": 1}, "its modules are not the same"),
+        ({"adapter": str(tmp_path / "weights")}, "weights is no adapter to go on from"),
+    ):
+        with pytest.raises(TutelageError, match=sentence):
+            train(build, weights, tmp_path / "third", from_adapter(once, tmp_path / "first").model_copy(update=change))
+
+
+def from_adapter(config: TrainConfig, training: Path) -> TrainConfig:
+    return config.model_copy(update={"adapter": str(training / "adapter")})
+
+
+def test_datasets_are_mixed_in_and_known_by_their_hash(build: Path, weights: Path, tmp_path: Path) -> None:
+    general = tmp_path / "general"
+    general.mkdir()
+    write_rows(general / "train.parquet", unrolled(traces=6, seed=9))
+    config = CONFIG.model_copy(update={"datasets": (MixedDataset(source="general", weight=0.5, max_rows=16),)})
+    result = train(build, weights, tmp_path / "out", config, mixed=[general])
+    assert result.rows == 32 + 8
+    assert train(build, weights, tmp_path / "out", config, mixed=[general]) == result
+    write_rows(general / "train.parquet", unrolled(traces=6, seed=10))
+    with pytest.raises(TutelageError, match="other data"):
+        train(build, weights, tmp_path / "out", config, mixed=[general])
+    with pytest.raises(TutelageError, match=r"names 1 datasets, and 0 builds"):
+        train(build, weights, tmp_path / "other", config)
 
 
 def same_course(one: TrainResult, other: TrainResult) -> bool:

@@ -5,7 +5,8 @@ from hypothesis import strategies as st
 from train_samples import unrolled
 
 from tutelage.errors import TutelageError
-from tutelage.train.tree import Row, build_tree, plan_step, plan_steps, tree_size
+from tutelage.train.steps import Mixed, at_most, plan_steps
+from tutelage.train.tree import Row, build_tree, plan_step, tree_size
 
 
 def row(ids: list[int], trained: int = 1, trace: str = "t", step: int = 0) -> Row:
@@ -99,3 +100,27 @@ def test_an_epoch_holds_each_trace_once_in_an_order_that_the_seed_fixes() -> Non
 def test_what_is_no_row_is_refused_by_name(ids: list[int], weights: list[float]) -> None:
     with pytest.raises(TutelageError, match='Step 3 of trace "abc"'):
         build_tree([Row(np.array(ids, np.int64), np.array(weights, np.float32), "abc", 3)])
+
+
+def test_of_a_mixed_dataset_an_epoch_takes_its_weights_share_and_the_next_goes_on() -> None:
+    own, other = unrolled(traces=4), unrolled(traces=6, seed=1)
+    halves = plan_steps(own, 8, epochs=2, seed=3, mixed=[Mixed(other, 0.5)])
+    taken = [
+        [row.trace_id for step in steps for row in step if row.trace_id.startswith("0/") and row.step == 0]
+        for steps in (halves[: len(halves) // 2], halves[len(halves) // 2 :])
+    ]
+    assert [len(half) for half in taken] == [3, 3]
+    assert sorted(taken[0] + taken[1]) == sorted(f"0/trace-{i}" for i in range(6))
+    assert sum(row.trace_id == "trace-1" for step in halves for row in step) == 2 * 4
+    twice = plan_steps(own, 8, epochs=1, seed=3, mixed=[Mixed(other, 2.0)])
+    assert sum(row.trace_id == "0/trace-1" for step in twice for row in step) == 2 * 4
+    again = plan_steps(own, 8, epochs=2, seed=3, mixed=[Mixed(other, 0.5)])
+    assert [[row.trace_id for row in step] for step in again] == [[row.trace_id for row in step] for step in halves]
+
+
+def test_at_most_so_many_rows_are_whole_traces_and_one_at_least() -> None:
+    rows = unrolled(traces=6)
+    some = at_most(rows, 10, seed=0)
+    assert len(some) == 8 and len({row.trace_id for row in some}) == 2
+    assert len(at_most(rows, 1, seed=0)) == 4
+    assert at_most(rows, None, seed=0) == rows

@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -24,6 +24,9 @@ from tutelage.cli.common import (
     progress,
 )
 from tutelage.errors import TutelageError
+
+if TYPE_CHECKING:
+    from tutelage.project import Project
 
 SystemPromptFile = Annotated[Path | None, typer.Option(help="A system prompt, instead of the project's.")]
 
@@ -113,6 +116,7 @@ def build(
     ] = None,
     teacher_url: TeacherUrl = None,
     teacher_model: TeacherModel = None,
+    out: Annotated[str, typer.Option(help="The build's folder, in the project's.")] = DATASET,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be built, and keep nothing.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -129,7 +133,7 @@ def build(
         summary = run_build(
             opened,
             store,
-            None if dry_run else opened.path(DATASET),
+            None if dry_run else opened.path(out),
             runs=run or RUNS_TO_LEARN,
             reasoning=reasoning,
             teacher_url=teacher_url,
@@ -148,6 +152,8 @@ def train(
         str | None,
         typer.Option(help="A published dataset: owner/name on the Hub, or a folder. [default: the built one]"),
     ] = None,
+    from_adapter: Annotated[Path | None, typer.Option(help="Go on from this adapter, not the project's.")] = None,
+    dtype: Annotated[str | None, typer.Option(help="auto, bf16 or fp32, instead of the project's.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -156,17 +162,14 @@ def train(
     Losses go to TensorBoard: tensorboard --logdir PROJECT/training/tensorboard
     Its settings stand in [train] of tutelage.toml; docs/settings.md lists them.
     """
-    from tutelage.train import plan_training, run_training
+    from tutelage.train import plan_training, run_training, train_config, with_train
 
-    opened = open_project(project)
-    build_folder = opened.path(DATASET)
-    if dataset:
-        from tutelage.dataset.published import take_published
-
-        build_folder = opened.path(f"{DATASET}-{re.sub(r'[^A-Za-z0-9._-]+', '-', dataset).strip('-.')}")
-        console().print(take_published(opened, dataset, build_folder).sentence(), markup=False, highlight=False)
+    adapter = str(from_adapter.resolve()) if from_adapter else None
+    opened = with_train(open_project(project), adapter=adapter, dtype=dtype)
+    build_folder = _taken(opened, dataset) if dataset else opened.path(DATASET)
+    mixed = [_taken(opened, part.source) for part in train_config(opened).datasets]
     if dry_run:
-        plan = plan_training(opened, build_folder)
+        plan = plan_training(opened, build_folder, mixed)
         output(plan.as_dict(), plan.sentence(), as_json=as_json)
         return
     with progress() as bar:
@@ -175,8 +178,18 @@ def train(
         def advance(done: int, total: int, losses: str) -> None:
             bar.update(shown, completed=done, total=total, note=losses)
 
-        result = run_training(opened, build_folder, opened.path(TRAINING), advance)
+        result = run_training(opened, build_folder, opened.path(TRAINING), advance, mixed)
     output(result.as_dict(), result.sentence(), as_json=as_json)
+
+
+def _taken(project: "Project", source: str) -> Path:
+    """A published dataset, or another build, as a build for the project's student."""
+    from tutelage.dataset.published import take_published
+
+    folder = project.path(f"{DATASET}-{re.sub(r'[^A-Za-z0-9._-]+', '-', source).strip('-.')}")
+    found = str(project.path(source)) if project.path(source).is_dir() else source
+    console().print(take_published(project, found, folder).sentence(), markup=False, highlight=False)
+    return folder
 
 
 def evaluate(

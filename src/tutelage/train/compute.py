@@ -9,10 +9,12 @@ import time
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
+Dtype = Literal["auto", "bf16", "fp32"]
+TYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 SIZE = 1024
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
 
@@ -25,10 +27,10 @@ class Compute:
     threads: int
 
 
-def measure(seconds: float = 0.5, share: int = 1) -> Compute:
+def measure(seconds: float = 0.5, share: int = 1, dtype: Dtype = "auto") -> Compute:
     """Choose device and type, in about `seconds`; sets PyTorch's threads to the processors this process may use.
 
-    `share`: so many processes divide them.
+    `share`: so many processes divide them. A `dtype` that is named is taken, and its speed measured all the same.
     """
     processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     threads = max(1, processors // share)
@@ -37,9 +39,11 @@ def measure(seconds: float = 0.5, share: int = 1) -> Compute:
         device, types = torch.device("cuda"), [torch.bfloat16]
     else:
         device, types = torch.device("cpu"), [torch.float32, torch.bfloat16]
-    speeds = {dtype: _gflops(device, dtype, seconds / len(types)) for dtype in types}
-    dtype = torch.bfloat16 if speeds[torch.bfloat16] > 1.3 * speeds.get(torch.float32, 0.0) else torch.float32
-    return Compute(device, dtype, round(speeds[dtype], 1), threads)
+    types = [TYPES[dtype]] if dtype in TYPES else types
+    speeds = {each: _gflops(device, each, seconds / len(types)) for each in types}
+    bf16_is_faster = speeds.get(torch.bfloat16, 0.0) > 1.3 * speeds.get(torch.float32, 0.0)
+    chosen = torch.bfloat16 if bf16_is_faster else torch.float32
+    return Compute(device, chosen, round(speeds[chosen], 1), threads)
 
 
 def as_typed(device: torch.device) -> AbstractContextManager[Any]:

@@ -1,6 +1,26 @@
 """How the student is trained."""
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
+
+
+class MixedDataset(BaseModel):
+    """A further dataset, mixed into the project's own; as many of these tables as you like.
+
+    Rows that were rendered for another student are rendered anew, and evaluation tasks are refused. The evaluation loss
+    stays that of the project's own validation rows.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    source: str = Field(description="a folder that holds a build, or a published dataset: owner/name on the Hub")
+    weight: float = Field(
+        1.0,
+        gt=0,
+        description="passes over it in an epoch: with 0.5 the first takes one half, the second the other",
+    )
+    max_rows: int | None = Field(None, ge=1, description="use at most so many of its rows, in whole traces")
 
 
 class TrainConfig(BaseModel):
@@ -24,6 +44,16 @@ class TrainConfig(BaseModel):
     )
     warmup: float = Field(
         0.05, ge=0, lt=1, description="Share of the steps in which the rate rises. Raise it if the loss leaps early."
+    )
+    dtype: Literal["auto", "bf16", "fp32"] = Field(
+        "auto",
+        description="What products are computed in. auto measures which this machine multiplies faster; name one to "
+        "compare machines, or fp32 where bf16's rounding shows in the loss.",
+    )
+    adapter: str | None = Field(
+        None,
+        description="The folder of an adapter to go on from, as another training left it; rank, alpha and modules have "
+        "to be its own. None starts anew.",
     )
     lora_rank: int = Field(16, ge=1, description="Rank of the adapters. Raise it where much is to be learnt.")
     lora_alpha: int = Field(32, ge=1, description="Scale of the adapters: alpha / rank. Keep it at twice the rank.")
@@ -54,3 +84,4 @@ class TrainConfig(BaseModel):
     log_to: tuple[str, ...] = Field(
         ("tensorboard",), description='Where losses are logged: "tensorboard", "wandb", … Empty logs to no tracker.'
     )
+    datasets: tuple[MixedDataset, ...] = ()

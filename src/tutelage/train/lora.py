@@ -1,9 +1,14 @@
 """LoRA on the student's attention and MLP modules."""
 
+import json
 import warnings
+from collections.abc import Mapping
+from pathlib import Path
 
-from peft import LoraConfig, PeftModel, get_peft_model
-from torch import nn
+from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from tutelage.errors import TutelageError
@@ -46,3 +51,38 @@ def add_lora(model: PreTrainedModel, config: TrainConfig) -> PeftModel:
             f"tutelage.toml: [train] lora_options: PEFT says: {reason}. "
             f"The student's modules: {', '.join(sorted(names))}."
         ) from error
+
+
+def go_on_from(model: PeftModel, adapter: Path) -> None:
+    """Give the model's fresh adapters the weights in the folder `adapter`. Raises TutelageError if they do not fit."""
+    try:
+        settings = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))
+        weights = load_file(adapter / "adapter_model.safetensors")
+    except (OSError, ValueError, SafetensorError) as error:
+        reason = str(error).splitlines()[0]
+        raise TutelageError(
+            f"{adapter} is no adapter to go on from: {reason}. Name a folder that PEFT saved."
+        ) from None
+    other = _differences(model, settings, weights)
+    if other:
+        raise TutelageError(
+            f"The adapter {adapter} has another shape than [train] says: {', '.join(other)}. Go on with its own."
+        )
+    set_peft_model_state_dict(model, weights)
+
+
+def _differences(model: PeftModel, settings: Mapping[str, object], weights: Mapping[str, Tensor]) -> list[str]:
+    """What of the adapter is not as the model's: "lora_rank 8 instead of 16"."""
+    ours = model.peft_config["default"]
+    scales = {"r": "lora_rank", "lora_alpha": "lora_alpha", "use_rslora": "use_rslora", "use_dora": "use_dora"}
+    other = [
+        f"{ours_name} {settings.get(name)} instead of {getattr(ours, name)}"
+        for name, ours_name in scales.items()
+        if settings.get(name) != getattr(ours, name)
+    ]
+    shapes = {name: tensor.shape for name, tensor in get_peft_model_state_dict(model).items()}
+    if not other and shapes != {name: tensor.shape for name, tensor in weights.items()}:
+        there, here = ({name.split(".lora_")[0] for name in names} for names in (weights, shapes))
+        examples = sorted(there ^ here) or sorted(shapes)
+        other.append(f"its modules are not the same ({len(there)} instead of {len(here)}; {examples[0]} differs)")
+    return other

@@ -6,7 +6,7 @@ import torch
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
 
-from tutelage.train.compute import Compute, measure
+from tutelage.train.compute import Compute, Dtype, measure
 
 
 def join() -> None:
@@ -37,9 +37,9 @@ def wait() -> None:
         torch.distributed.barrier()
 
 
-def measured() -> Compute:
+def measured(dtype: Dtype) -> Compute:
     """What the first process finds fastest, for all; each takes its part of the processors."""
-    compute = measure(share=int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+    compute = measure(share=int(os.environ.get("LOCAL_WORLD_SIZE", "1")), dtype=dtype)
     if torch.distributed.is_initialized():
         (compute,) = broadcast_object_list([compute])
     return compute

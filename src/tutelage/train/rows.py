@@ -1,6 +1,7 @@
 """A build's rows, from its Parquet files."""
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -29,10 +30,11 @@ def load_rows(path: Path) -> list[Row]:
     ]
 
 
-def data_hash(build: Path) -> str:
+def data_hash(build: Path, mixed: Sequence[Path] = ()) -> str:
     """SHA-256 of what is trained and evaluated on."""
     digest = hashlib.sha256()
-    for name in ("train.parquet", "validation.parquet"):
-        if (build / name).is_file():
-            digest.update((build / name).read_bytes())
+    files = [build / "train.parquet", build / "validation.parquet", *(folder / "train.parquet" for folder in mixed)]
+    for file in files:
+        if file.is_file():
+            digest.update(file.read_bytes())
     return digest.hexdigest()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -52,7 +52,7 @@ class TrainingPlan:
         )
 
 
-def plan_training(project: Project, build: Path) -> TrainingPlan:
+def plan_training(project: Project, build: Path, mixed: Sequence[Path] = ()) -> TrainingPlan:
     """Count a training's rows, steps, tokens, memory and time without running it.
 
     Raises TutelageError where it does not fit into this machine's memory, with what to change.
@@ -61,18 +61,14 @@ def plan_training(project: Project, build: Path) -> TrainingPlan:
     try:
         from tutelage.train.compute import measure
         from tutelage.train.planner import MIB, plan_needs
-        from tutelage.train.rows import load_rows
-        from tutelage.train.tree import plan_steps
+        from tutelage.train.run import planned_steps
     except ModuleNotFoundError as error:
         raise MissingExtra(error.name or "torch", "train") from error
-    rows = load_rows(build / "train.parquet")
-    if not rows:
-        raise TutelageError(f"{build / 'train.parquet'} holds no rows. Collect or approve more traces, then rebuild.")
-    steps = plan_steps(rows, config.rows_per_step, config.epochs, config.seed)
-    compute = measure()
+    steps = planned_steps(build, mixed, config)
+    compute = measure(dtype=config.dtype)
     needs = plan_needs(student_config(project), config, compute, steps)
     if not needs.fits:
-        longest = max(map(len, rows))
+        longest = max(len(row) for step in steps for row in step)
         lower = (
             f"[train] tree_tokens (now {config.tree_tokens})"
             if needs.largest_tree > longest
@@ -83,7 +79,7 @@ def plan_training(project: Project, build: Path) -> TrainingPlan:
             f"Lower {lower} in tutelage.toml, or name a smaller student."
         )
     return TrainingPlan(
-        rows=len(rows),
+        rows=sum(map(len, steps)) // config.epochs,
         steps=len(steps),
         tokens_unrolled=sum(len(row) for step in steps for row in step),
         tokens_tree=needs.tokens_tree,
@@ -103,15 +99,17 @@ def run_training(
     build: Path,
     out: Path,
     on_progress: Callable[[int, int, str], None] | None = None,
+    mixed: Sequence[Path] = (),
 ) -> TrainResult:
     """Train the project's student on `build` into `out`; goes on where an earlier run stopped.
 
-    `on_progress` gets steps done, steps in all, and the losses as text.
+    `mixed` are the folders of builds of `[[train.datasets]]`, in their order. `on_progress` gets steps done, steps in
+    all, and the losses as text.
     """
     config = train_config(project)
     try:
+        from tutelage.train.progress import Progress
         from tutelage.train.run import train
-        from tutelage.train.sft import Progress
     except ModuleNotFoundError as error:
         raise MissingExtra(error.name or "torch", "train") from error
 
@@ -119,7 +117,7 @@ def run_training(
         if on_progress:
             on_progress(progress.step, progress.steps, progress.text())
 
-    return train(build, student_folder(project, out.parent / WEIGHTS), out, config, report)
+    return train(build, student_folder(project, out.parent / WEIGHTS), out, config, report, mixed)
 
 
 def train_config(project: Project) -> TrainConfig:
@@ -133,7 +131,13 @@ def train_config(project: Project) -> TrainConfig:
             f'tutelage.toml: [train] "{key}": {first["msg"]}. Known keys: {", ".join(TrainConfig.model_fields)}.'
         ) from None
     _require_plain(config, project)
-    return config
+    return config.model_copy(update={"adapter": str(project.path(config.adapter))}) if config.adapter else config
+
+
+def with_train(project: Project, **given: str | None) -> Project:
+    """The project with other values in [train], where some are given."""
+    changed = {**project.settings.train, **{key: value for key, value in given.items() if value is not None}}
+    return Project(project.folder, project.settings.model_copy(update={"train": changed}))
 
 
 def _require_plain(config: TrainConfig, project: Project) -> None:

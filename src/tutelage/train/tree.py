@@ -147,25 +147,6 @@ def plan_step(rows: Sequence[Row], budget: int, share: bool = True) -> list[Tree
     return [build_tree(piece) for piece in _fill(pieces, budget)]
 
 
-def plan_steps(rows: Sequence[Row], rows_per_step: int, epochs: int, seed: int) -> list[list[Row]]:
-    """The rows of every optimizer step: whole traces, shuffled anew each epoch, until there are `rows_per_step`."""
-    traces: dict[str, list[Row]] = {}
-    for row in rows:
-        traces.setdefault(row.trace_id, []).append(row)
-    groups = list(traces.values())
-    steps: list[list[Row]] = []
-    for epoch in range(epochs):
-        step: list[Row] = []
-        for i in np.random.default_rng((seed, epoch)).permutation(len(groups)):
-            step.extend(groups[i])
-            if len(step) >= rows_per_step:
-                steps.append(step)
-                step = []
-        if step:
-            steps.append(step)
-    return steps
-
-
 def _fill(pieces: Sequence[list[Row]], budget: int) -> list[list[Row]]:
     """Join neighbours while their tree stays within the budget."""
     filled: list[list[Row]] = []

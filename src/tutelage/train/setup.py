@@ -1,0 +1,78 @@
+"""The Trainer with its arguments, from the settings."""
+
+import importlib.util
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import TrainingArguments
+from transformers.trainer_callback import EarlyStoppingCallback, PrinterCallback, ProgressCallback
+
+from tutelage.errors import TutelageError
+from tutelage.train import processes
+from tutelage.train.compute import Compute
+from tutelage.train.config import TrainConfig
+from tutelage.train.progress import Reporter
+from tutelage.train.trainer import P, StepPieces, TreeTrainer
+
+
+def make_trainer(
+    model: torch.nn.Module,
+    steps: StepPieces[P],
+    validation: list[P],
+    out: Path,
+    config: TrainConfig,
+    compute: Compute,
+    reporter: Reporter,
+) -> TreeTrainer[P]:
+    cuda = compute.device.type == "cuda"
+    os.environ["TENSORBOARD_LOGGING_DIR"] = str(out / "tensorboard")
+    args = TrainingArguments(
+        output_dir=str(out / "checkpoints"),
+        max_steps=len(steps),
+        per_device_train_batch_size=1,
+        learning_rate=config.learning_rate,
+        lr_scheduler_type="linear",
+        warmup_steps=max(1, round(config.warmup * len(steps))) if config.warmup else 0,
+        weight_decay=0.0,
+        adam_beta2=config.adam_beta2,
+        max_grad_norm=config.max_grad_norm,
+        optim="adamw_bnb_8bit" if cuda and _installed("bitsandbytes") else "adamw_torch",
+        use_cpu=not cuda,
+        ddp_backend=processes.backend(),
+        bf16=compute.dtype == torch.bfloat16,
+        seed=config.seed,
+        data_seed=config.seed,
+        logging_steps=1,
+        logging_nan_inf_filter=False,
+        save_strategy="steps",
+        save_steps=config.save_steps,
+        save_total_limit=2,
+        eval_strategy="steps" if validation else "no",
+        eval_steps=config.eval_steps if validation else None,
+        metric_for_best_model="eval_loss" if validation and config.patience else None,
+        greater_is_better=False,
+        report_to=list(config.log_to),
+        disable_tqdm=True,
+        dataloader_pin_memory=False,
+        remove_unused_columns=False,
+    )
+    callbacks: list[Any] = [reporter]
+    if validation and config.patience:
+        callbacks.append(EarlyStoppingCallback(config.patience))
+    try:
+        trainer = TreeTrainer(model=model, args=args, steps=steps, validation=validation, callbacks=callbacks)
+    except (RuntimeError, ValueError, ImportError) as error:  # of a tracker that is not installed or not known
+        raise TutelageError(
+            f"The training could not be set up: {str(error).strip().rstrip('.')}. Mend [train] in tutelage.toml "
+            f"(log_to = {json.dumps(config.log_to)}) or install what is missing."
+        ) from error
+    for printer in (PrinterCallback, ProgressCallback):
+        trainer.remove_callback(printer)
+    return trainer
+
+
+def _installed(module: str) -> bool:
+    return importlib.util.find_spec(module) is not None

@@ -1,0 +1,157 @@
+"""A Hugging Face Trainer that learns from prefix trees.
+
+One batch of the Trainer is one optimizer step: a list of microbatches ("pieces": trees), run one after the other. What
+is learnt from them is the objective's: each piece has a loss and a weight, and the step's loss is the sum of the losses
+over the sum of the weights, however its rows were cut into pieces.
+
+Several processes share a step's pieces and add up their gradients at its end. Each holds the whole step, so that all
+divide by the same weight; adapters are small, so that one sum a step costs less than a wrapper that overlaps it.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Generic, Protocol, TypeVar
+
+import torch
+from peft import PeftModel
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+from transformers import PreTrainedModel, Trainer, TrainerControl, TrainingArguments
+
+from tutelage.errors import TutelageError
+from tutelage.train.tree import Row
+
+
+class Piece(Protocol):
+    """A microbatch."""
+
+    def __len__(self) -> int: ...  # tokens that are computed
+
+    @property
+    def tokens_unrolled(self) -> int: ...  # of its rows
+
+
+P = TypeVar("P", bound=Piece)
+
+
+class Objective(Protocol[P]):
+    """What is learnt from rows."""
+
+    def pieces(self, rows: Sequence[Row]) -> list[P]:
+        """The microbatches of one optimizer step."""
+
+    def weight(self, piece: P) -> float:
+        """What the piece adds to the step's denominator."""
+
+    def loss(self, model: PreTrainedModel, piece: P) -> Tensor:
+        """Summed over the piece, differentiable; `model` without PEFT's wrapper."""
+
+
+class StepPieces(Dataset[list[P]], Generic[P]):  # type: ignore[misc]  # seen as Any
+    """The pieces of every optimizer step, in the order in which they are run; built when asked for."""
+
+    def __init__(self, steps: Sequence[Sequence[Row]], objective: Objective[P]) -> None:
+        self.steps, self.objective = steps, objective
+
+    def __len__(self) -> int:
+        return len(self.steps)
+
+    def __getitem__(self, i: int) -> list[P]:
+        return self.objective.pieces(self.steps[i])
+
+
+class TreeTrainer(Trainer, Generic[P]):  # type: ignore[misc]  # Transformers ships no types for it
+    """A Trainer whose training set is `StepPieces` and whose evaluation set is a list of pieces."""
+
+    def __init__(
+        self,
+        *,
+        model: nn.Module,
+        args: TrainingArguments,
+        steps: StepPieces[P],
+        validation: Sequence[P],
+        **kwargs: Any,
+    ) -> None:
+        if args.gradient_accumulation_steps != 1 or args.train_batch_size != 1:
+            raise TutelageError(
+                "A batch of trees is one step: leave gradient_accumulation_steps and the batch size at 1. Where "
+                "several GPUs are there, start one process for each (torchrun) or set CUDA_VISIBLE_DEVICES=0."
+            )
+        super().__init__(
+            model=model, args=args, train_dataset=steps, eval_dataset=validation, data_collator=_only, **kwargs
+        )
+        self.validation, self.objective = list(validation), steps.objective
+
+    def get_train_dataloader(self) -> DataLoader[list[P]]:
+        """Whole steps, the same in every process and in a resumed run: they were shuffled when planned."""
+        return DataLoader(self.train_dataset, batch_size=1, shuffle=False, collate_fn=_only)
+
+    def training_step(self, model: nn.Module, inputs: list[P], num_items_in_batch: object = None) -> Tensor:
+        """Backward over each of this process's pieces in turn; the loss of the whole step, detached."""
+        model.train()
+        total = sum(map(self.objective.weight, inputs))
+        step_loss = torch.zeros((), device=self.args.device)
+        for piece in share_of(inputs, self.args.process_index, self.args.world_size):
+            with self.compute_loss_context_manager():
+                loss = self.objective.loss(self.bare, piece) / total
+            self.accelerator.backward(loss)
+            step_loss += loss.detach()
+        self._add_up([step_loss, *self._gradients()])
+        return step_loss
+
+    @torch.no_grad()  # type: ignore[untyped-decorator]
+    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
+        """The objective's loss over the weight of the validation rows."""
+        self.model.eval()
+        total = sum(map(self.objective.weight, self.validation))
+        with self.compute_loss_context_manager():
+            mine = share_of(self.validation, self.args.process_index, self.args.world_size)
+            losses = (self.objective.loss(self.bare, piece) for piece in mine)
+            loss = sum(losses, torch.zeros((), device=self.args.device)) / total
+        self._add_up([loss])
+        metrics = {"eval_loss": loss.item()}
+        self.log(metrics)
+        self.control: TrainerControl = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+    def floating_point_ops(self, inputs: object) -> int:
+        return 0  # the Trainer's estimate knows only padded batches
+
+    @property
+    def bare(self) -> PreTrainedModel:
+        """The model without PEFT's wrapper."""
+        return self.model.get_base_model() if isinstance(self.model, PeftModel) else self.model
+
+    def _wrap_model(self, model: nn.Module, *args: Any, **kwargs: Any) -> nn.Module:
+        return model  # no DistributedDataParallel: see the module's docstring
+
+    def _gradients(self) -> list[Tensor]:
+        """One for each adapter, also where this process had no piece that reached it."""
+        wanted = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        for parameter in wanted if self.args.world_size > 1 else ():
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+        return [parameter.grad for parameter in wanted if parameter.grad is not None]
+
+    def _add_up(self, tensors: list[Tensor]) -> None:
+        """Sum each over the processes, in place."""
+        if self.args.world_size > 1:
+            flat = torch.cat([tensor.float().reshape(-1) for tensor in tensors])
+            torch.distributed.all_reduce(flat)
+            parts = flat.split([tensor.numel() for tensor in tensors])
+            for tensor, part in zip(tensors, parts, strict=True):
+                tensor.copy_(part.view_as(tensor))
+
+
+def share_of(pieces: Sequence[P], process: int, processes: int) -> list[P]:
+    """One process's part of a step: the longest pieces first, each to whoever has least so far."""
+    if processes == 1:
+        return list(pieces)
+    parts: list[list[P]] = [[] for _ in range(processes)]
+    for piece in sorted(pieces, key=len, reverse=True):
+        min(parts, key=lambda part: sum(map(len, part))).append(piece)
+    return parts[process]
+
+
+def _only(batch: list[list[P]]) -> list[P]:
+    (pieces,) = batch
+    return pieces
