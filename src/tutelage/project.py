@@ -58,6 +58,8 @@ class Teacher(Section):
     url: str = Field(description="an OpenAI-style endpoint, up to and including /v1")
     model: str = Field(description="the model's name there")
     api_key_env: str = Field("OPENAI_API_KEY", description="environment variable that holds the key, if one is needed")
+    prompt_price: float | None = Field(None, ge=0, description="of a million prompt tokens, in any currency")
+    completion_price: float | None = Field(None, ge=0, description="of a million completion tokens, in the same one")
     sampling: Sampling = Sampling(temperature=0.0, max_tokens=4096)
 
 
@@ -111,6 +113,15 @@ class ToolRules(Section):
 class Collect(Section):
     attempts: int = Field(1, gt=0, description="rollouts a task")
     concurrency: int = Field(16, gt=0, description="rollouts at once")
+    max_tokens: int | None = Field(
+        None, gt=0, description="tokens of a run, prompts and completions together, however often it is taken up again"
+    )
+    max_cost: float | None = Field(None, gt=0, description="the same in money, by the prices of [teacher]")
+    max_minutes: float | None = Field(None, gt=0, description="minutes after which one `collect` begins no rollout")
+    pauses: int = Field(
+        6, ge=0, description="how often a run waits for an endpoint that was there and is down; then it stops"
+    )
+    pause_seconds: float = Field(30, gt=0, description="the first of these waits; each is twice as long as the last")
 
 
 class Dataset(Section):

@@ -11,7 +11,8 @@ from endpoint_double import Answer, EndpointDouble, endpoint_double, fails, says
 from tutelage.agent.rollout import REFUSED, RolloutEnd, run_rollout
 from tutelage.agent.servers import connect_servers
 from tutelage.endpoint import client
-from tutelage.endpoint.client import ChatEndpoint, EndpointUnreachable
+from tutelage.endpoint.client import ChatEndpoint
+from tutelage.endpoint.errors import EndpointUnreachable
 from tutelage.project import McpServer, RolloutLimits
 from tutelage.trace import Message, Step, StopReason, Task, ToolCall
 from tutelage.world import World

@@ -14,7 +14,8 @@ from tutelage.agent.offer import Audience, Offer
 from tutelage.agent.rollout import OnMessage, Rollout, RolloutEnd
 from tutelage.agent.servers import connect_servers
 from tutelage.agent.student import StudentView
-from tutelage.endpoint.client import ChatEndpoint, EndpointError
+from tutelage.endpoint.client import ChatEndpoint
+from tutelage.endpoint.errors import EndpointError
 from tutelage.endpoint.services import start_services
 from tutelage.errors import TutelageError
 from tutelage.project import Project
@@ -104,7 +105,7 @@ async def _run(rollout: Rollout, turns: AsyncIterator[str], system_prompt: str |
         assert task
         task.uncancel()
         reason, detail = StopReason.TIME_LIMIT, STOPPED  # the patience of the user's was the limit
-    return RolloutEnd(rollout.messages, reason, rollout.steps, rollout.completion_tokens, detail)
+    return RolloutEnd(rollout.messages, reason, rollout.steps, rollout.prompt_tokens, rollout.completion_tokens, detail)
 
 
 def _world_task(project: Project, task_id: str | None) -> Task | None:

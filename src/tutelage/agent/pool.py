@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tutelage.agent.offer import Audience, Offer
-from tutelage.agent.rollout import run_rollout
+from tutelage.agent.rollout import RolloutEnd, run_rollout
 from tutelage.agent.servers import Servers, connect_servers, first_cause
 from tutelage.agent.student import StudentView
 from tutelage.endpoint.client import ChatEndpoint
@@ -41,6 +41,8 @@ class Finished:
     steps: int
     detail: str = ""
     broken: bool = False  # the endpoint or a server ended it: the next run repeats it
+    prompt_tokens: int = 0  # of all steps together, as far as the endpoint tells
+    completion_tokens: int = 0
 
 
 async def run_tasks(
@@ -58,12 +60,14 @@ async def run_tasks(
     extra: Mapping[str, Any] | None = None,
     metadata: Mapping[str, Any] | None = None,
     view: StudentView | None = None,
+    may_begin: Callable[[int], bool] | None = None,
     on_finished: Callable[[Finished], None] | None = None,
 ) -> list[Finished]:
     """Run the jobs of `run` that have no finished trace yet, `concurrency` at once; those run now, as they finished.
 
     `values` is what `start_services` gave; `extra` goes into every request's body; `model` is the name recorded,
     where it is to differ from the endpoint's; `view` shows the conversations to a student as its dataset did.
+    `may_begin` is asked before each rollout, with how many are under way; once it says no, none begins any more.
     Raises TutelageError, after ending what was under way, where the endpoint is gone, a server does not start, or the
     project's prepare or verifier fails: finished traces stay. A rollout that an error of the endpoint or a server ended
     is among those returned, but a later run repeats it.
@@ -75,7 +79,7 @@ async def run_tasks(
     with _plain_errors():
         async with pool.shared_servers(), asyncio.TaskGroup() as group:
             for _ in range(concurrency):
-                group.create_task(pool.work(left, on_finished))
+                group.create_task(pool.work(left, may_begin, on_finished))
     return pool.finished
 
 
@@ -103,6 +107,7 @@ class _Pool:
     view: StudentView | None
     finished: list[Finished] = field(default_factory=list)
     shared: Servers | None = None
+    running: int = 0
     _failures: int = 0
 
     def __post_init__(self) -> None:
@@ -129,9 +134,20 @@ class _Pool:
             self.shared = None
             shutil.rmtree(world.folder, ignore_errors=True)
 
-    async def work(self, jobs: Iterator[Job], on_finished: Callable[[Finished], None] | None) -> None:
+    async def work(
+        self,
+        jobs: Iterator[Job],
+        may_begin: Callable[[int], bool] | None,
+        on_finished: Callable[[Finished], None] | None,
+    ) -> None:
         for job in jobs:
-            finished = await self._one(job)
+            if may_begin and not may_begin(self.running):
+                return
+            self.running += 1
+            try:
+                finished = await self._one(job)
+            finally:
+                self.running -= 1
             if finished is None:
                 continue
             self.finished.append(finished)
@@ -173,14 +189,14 @@ class _Pool:
                 show=view.show if view else None,
             )
         if end.broken:
-            return Finished(job, recording.id, end.stop_reason, None, end.steps, end.detail, broken=True)
+            return _finished(job, recording.id, end, None)
         found = self.store.load(recording.id).model_copy(update={"stop_reason": end.stop_reason})
         reward = await asyncio.to_thread(judge, self.project, self.verifier, found, world)
         try:
             recording.finish(end.stop_reason, reward, {**about, **end.notes})
         except AlreadyRecorded:
             return None
-        return Finished(job, recording.id, end.stop_reason, reward, end.steps, end.detail)
+        return _finished(job, recording.id, end, reward)
 
     def _give_up_on_a_hopeless_endpoint(self, finished: Finished) -> None:
         if not finished.broken:
@@ -188,6 +204,14 @@ class _Pool:
         self._failures += 1
         if self._failures >= HOPELESS:
             raise TutelageError(f"{HOPELESS} rollouts in a row failed. {finished.detail}")
+
+
+def _finished(job: Job, trace_id: str, end: RolloutEnd, reward: Reward | None) -> Finished:
+    return Finished(
+        *(job, trace_id, end.stop_reason, reward, end.steps, end.detail, end.broken),
+        prompt_tokens=end.prompt_tokens,
+        completion_tokens=end.completion_tokens,
+    )
 
 
 def judge(project: Project, verifier: Verifier | None, trace: Trace, world: World) -> Reward | None:

@@ -13,13 +13,9 @@ from tutelage.agent.arguments import BadArguments, read_arguments
 from tutelage.agent.results import ToolResult, attach
 from tutelage.agent.servers import ServerDied, Servers
 from tutelage.agent.truncate import truncate
-from tutelage.endpoint.client import (
-    ChatEndpoint,
-    ContextExceeded,
-    EndpointError,
-    EndpointUnreachable,
-    InvalidOutput,
-)
+from tutelage.endpoint.client import ChatEndpoint
+from tutelage.endpoint.clock import stopped
+from tutelage.endpoint.errors import ContextExceeded, EndpointError, EndpointUnreachable, InvalidOutput
 from tutelage.project import RolloutLimits
 from tutelage.redact import redact
 from tutelage.trace import WHOLE_TEXT, Message, Step, StopReason, Task, Tool, ToolCall, now
@@ -46,6 +42,7 @@ class RolloutEnd:
     messages: list[Message]
     stop_reason: StopReason
     steps: int
+    prompt_tokens: int  # of all steps together
     completion_tokens: int
     detail: str = ""  # of an error: what the endpoint or the server said
     results_cut: int = 0  # tool results that the last requests no longer showed in full
@@ -115,6 +112,7 @@ class Rollout:
     hint: str = ""  # the model finds it at the end of the system prompt; the recording does not hold it
     messages: list[Message] = field(default_factory=list)
     steps: int = 0
+    prompt_tokens: int = 0
     completion_tokens: int = 0
     results_cut: int = 0
     _failures: Counter[tuple[str, str]] = field(default_factory=Counter)  # by name and arguments, of this turn
@@ -149,6 +147,7 @@ class Rollout:
             self.messages,
             stop.reason,
             self.steps,
+            self.prompt_tokens,
             self.completion_tokens,
             redact(stop.detail),
             self.results_cut,
@@ -176,7 +175,11 @@ class Rollout:
         shown = self._shown()
         try:
             completion = await self.endpoint.complete(
-                shown, self.servers.tools, send_reasoning=self.limits.send_reasoning, extra=self.extra
+                shown,
+                self.servers.tools,
+                send_reasoning=self.limits.send_reasoning,
+                extra=self.extra,
+                clock=self._time,
             )
         except EndpointUnreachable:
             raise
@@ -193,6 +196,7 @@ class Rollout:
         self.recording.step(step, completion.message)
         self._append(completion.message)
         self.steps += 1
+        self.prompt_tokens += completion.prompt_tokens or 0
         self.completion_tokens += completion.completion_tokens or 0
         answered = not completion.message.tool_calls
         spent = (completion.prompt_tokens or 0) + self.completion_tokens
@@ -220,14 +224,8 @@ class Rollout:
 
     async def _allowed(self, ask: Ask, call: ToolCall) -> bool:
         """What a person says; the time that they take is not the rollout's."""
-        assert self._time
-        asked, due = asyncio.get_running_loop().time(), self._time.when()
-        assert due is not None
-        self._time.reschedule(None)
-        try:
+        with stopped(self._time):
             return await ask(call)
-        finally:
-            self._time.reschedule(due + asyncio.get_running_loop().time() - asked)
 
     def _count(self, call: ToolCall, result: ToolResult) -> None:
         """Stop a model that goes round in circles: the same failure in a row or not, the same success in a row.

@@ -14,7 +14,8 @@ from tutelage.agent.servers import first_cause
 from tutelage.agent.truncate import truncate
 from tutelage.curate.candidates import Candidate
 from tutelage.curate.config import JudgeStep
-from tutelage.endpoint.client import ChatEndpoint, EndpointError, EndpointUnreachable
+from tutelage.endpoint.client import ChatEndpoint
+from tutelage.endpoint.errors import EndpointError, EndpointUnreachable
 from tutelage.endpoint.services import services_named_in, start_services
 from tutelage.errors import TutelageError
 from tutelage.project import SETTINGS_FILE, Project, Sampling, Teacher, expand

@@ -38,6 +38,7 @@ from tutelage.store.summaries import (
     summarise,
     summary,
 )
+from tutelage.store.usage import Used
 from tutelage.trace import RERUN, Message, Step, StopReason, Task, Tool, Trace, Verdict, now
 
 
@@ -64,6 +65,7 @@ class TraceStore:
         self.listing = Listing(self._engine)
         self.reviews = Reviews(self._engine)
         self.scores = Scores(self._engine)
+        self.used = Used(self._engine)
 
     def __enter__(self) -> Self:
         return self
