@@ -76,6 +76,22 @@ class Student(Section):
     sampling: Sampling = Sampling(temperature=0.0, max_tokens=160)
 
 
+class ToolResults(Section):
+    """How much of a tool's result a model is shown; the whole stays in the store.
+
+    A trace says how it was cut. `dataset build` cuts traces anew by what stands here, for which no rollout is needed;
+    whatever serves a student cuts as its dataset did.
+    """
+
+    cut: Literal["head", "head_and_tail", "nodes"] = Field(
+        "head",
+        description="show a longer result's beginning; or its beginning and end; or whole nodes of an accessibility "
+        "tree or of JSON (of other text, beginning and end)",
+    )
+    limit: int = Field(20_000, gt=0, description="longer results are cut, with a visible notice")
+    unit: Literal["characters", "tokens"] = Field("characters", description="of the limit; tokens are the student's")
+
+
 class RolloutLimits(Section):
     """When a rollout ends, and what it shows the model."""
 
@@ -84,10 +100,10 @@ class RolloutLimits(Section):
     max_seconds: float = Field(300, gt=0, description="the whole rollout")
     tool_seconds: float = Field(60, gt=0, description="one tool call")
     request_seconds: float = Field(120, gt=0, description="one model call")
-    tool_result_characters: int = Field(20_000, gt=0, description="longer results are cut with a visible notice")
     repeated_failures: int = Field(3, gt=1, description="the same failing call this often ends the rollout")
     max_tools: int = Field(50, gt=0, description="more tools than this are refused; more than 25 are warned of")
     send_reasoning: bool = Field(True, description="reasoning goes back to the model within its turn")
+    tool_results: ToolResults = ToolResults()
 
 
 class ToolRules(Section):

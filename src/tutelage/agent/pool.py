@@ -15,6 +15,7 @@ from tutelage.agent.student import StudentView
 from tutelage.endpoint.client import ChatEndpoint
 from tutelage.errors import TutelageError
 from tutelage.project import McpServer, Project
+from tutelage.render.truncate import Cutter, note_of
 from tutelage.store import TraceStore
 from tutelage.store.recording import AlreadyRecorded
 from tutelage.trace import StopReason, Task, Trace
@@ -114,6 +115,7 @@ class _Pool:
         view = self.view
         self.limits = view.limits if view else self.project.settings.rollout
         self.offer = Offer.of(self.project, Audience.STUDENT if view else Audience.TEACHER)
+        self.cut = Cutter(self.limits.tool_results, self.project.settings.student, self.project.folder)
         self.prepare, self.verifier = self.project.prepare, self.project.verifier
 
     @asynccontextmanager
@@ -165,7 +167,7 @@ class _Pool:
             await asyncio.shield(asyncio.to_thread(opening.__exit__, None, None, None))
 
     async def _in_world(self, job: Job, world: World) -> Finished | None:
-        view, about = self.view, dict(self.metadata or {})
+        view, about = self.view, {**note_of(self.limits.tool_results), **(self.metadata or {})}
         connecting = connect_servers(
             self.servers, world, offer=self.offer, tool_seconds=self.limits.tool_seconds, shared=self.shared
         )
@@ -185,6 +187,7 @@ class _Pool:
                 recording=recording,
                 system_prompt=self.system_prompt,
                 limits=self.limits,
+                cut=self.cut,
                 extra={**(view.extra if view else {}), **(self.extra or {})},
                 show=view.show if view else None,
             )

@@ -12,12 +12,12 @@ from pydantic import JsonValue
 from tutelage.agent.arguments import BadArguments, read_arguments
 from tutelage.agent.results import ToolResult, attach
 from tutelage.agent.servers import ServerDied, Servers
-from tutelage.agent.truncate import truncate
 from tutelage.endpoint.client import ChatEndpoint
 from tutelage.endpoint.clock import stopped
 from tutelage.endpoint.errors import ContextExceeded, EndpointError, EndpointUnreachable, InvalidOutput
 from tutelage.project import RolloutLimits
 from tutelage.redact import redact
+from tutelage.render.truncate import Cut
 from tutelage.trace import WHOLE_TEXT, Message, Step, StopReason, Task, Tool, ToolCall, now
 
 REPEATED_SUCCESSES = 3  # the same call with the same result this often in a row: the model goes round in circles
@@ -77,13 +77,15 @@ async def run_rollout(
     recording: Recorder,
     system_prompt: str | None = None,
     limits: RolloutLimits,
+    cut: Cut,
     extra: Mapping[str, Any] | None = None,
     ask: Ask | None = None,
     on_message: OnMessage | None = None,
     show: Show | None = None,
 ) -> RolloutEnd:
-    """Run `task` to its end. `extra` goes into every request's body; `ask` decides on each call before it runs.
+    """Run `task` to its end; long tool results are shown as `cut` makes them.
 
+    `extra` goes into every request's body; `ask` decides on each call before it runs.
     `show` says what of the history a request holds; the whole history is recorded whatever it says.
 
     Raises EndpointUnreachable where the endpoint is gone; every other end is a stop reason.
@@ -93,7 +95,7 @@ async def run_rollout(
         for turn in task.turns:
             yield turn
 
-    rollout = Rollout(endpoint, servers, recording, limits, extra=extra, ask=ask, on_message=on_message, show=show)
+    rollout = Rollout(endpoint, servers, recording, limits, cut, extra=extra, ask=ask, on_message=on_message, show=show)
     return await rollout.run(turns(), system_prompt)
 
 
@@ -105,6 +107,7 @@ class Rollout:
     servers: Servers
     recording: Recorder
     limits: RolloutLimits
+    cut: Cut
     extra: Mapping[str, Any] | None = None
     ask: Ask | None = None
     on_message: OnMessage | None = None
@@ -245,7 +248,7 @@ class Rollout:
             raise _Stop(StopReason.REPEATED_CALL)
 
     def _record_result(self, call: ToolCall, result: ToolResult) -> None:
-        self._record(*result_message(call, result, self.limits.tool_result_characters))
+        self._record(*result_message(call, result, self.cut))
 
     def _record(self, message: Message, blobs: Sequence[bytes] = ()) -> None:
         self.recording.message(message, blobs)
@@ -272,9 +275,9 @@ def with_hint(messages: Sequence[Message], hint: str) -> Sequence[Message]:
     return [Message(role="system", content=told), *rest]
 
 
-def result_message(call: ToolCall, result: ToolResult, characters: int) -> tuple[Message, list[bytes]]:
+def result_message(call: ToolCall, result: ToolResult, cut: Cut) -> tuple[Message, list[bytes]]:
     """The result as the model is to see it, and the bytes of what its text does not show."""
-    text = truncate(result.text, characters)
+    text = cut(result.text)
     attachments = result.attachments
     if text != result.text:
         attachments = (attach(result.text.encode(), "text/plain", WHOLE_TEXT), *attachments)
