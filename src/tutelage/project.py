@@ -58,6 +58,8 @@ class Teacher(Section):
     url: str = Field(description="an OpenAI-style endpoint, up to and including /v1")
     model: str = Field(description="the model's name there")
     api_key_env: str = Field("OPENAI_API_KEY", description="environment variable that holds the key, if one is needed")
+    prompt_price: float | None = Field(None, ge=0, description="of a million prompt tokens, in any currency")
+    completion_price: float | None = Field(None, ge=0, description="of a million completion tokens, in the same one")
     sampling: Sampling = Sampling(temperature=0.0, max_tokens=4096)
 
 
@@ -74,6 +76,22 @@ class Student(Section):
     sampling: Sampling = Sampling(temperature=0.0, max_tokens=160)
 
 
+class ToolResults(Section):
+    """How much of a tool's result a model is shown; the whole stays in the store.
+
+    A trace says how it was cut. `dataset build` cuts traces anew by what stands here, for which no rollout is needed;
+    whatever serves a student cuts as its dataset did.
+    """
+
+    cut: Literal["head", "head_and_tail", "nodes"] = Field(
+        "head",
+        description="show a longer result's beginning; or its beginning and end; or whole nodes of an accessibility "
+        "tree or of JSON (of other text, beginning and end)",
+    )
+    limit: int = Field(20_000, gt=0, description="longer results are cut, with a visible notice")
+    unit: Literal["characters", "tokens"] = Field("characters", description="of the limit; tokens are the student's")
+
+
 class RolloutLimits(Section):
     """When a rollout ends, and what it shows the model."""
 
@@ -82,10 +100,10 @@ class RolloutLimits(Section):
     max_seconds: float = Field(300, gt=0, description="the whole rollout")
     tool_seconds: float = Field(60, gt=0, description="one tool call")
     request_seconds: float = Field(120, gt=0, description="one model call")
-    tool_result_characters: int = Field(20_000, gt=0, description="longer results are cut with a visible notice")
     repeated_failures: int = Field(3, gt=1, description="the same failing call this often ends the rollout")
     max_tools: int = Field(50, gt=0, description="more tools than this are refused; more than 25 are warned of")
     send_reasoning: bool = Field(True, description="reasoning goes back to the model within its turn")
+    tool_results: ToolResults = ToolResults()
 
 
 class ToolRules(Section):
@@ -111,6 +129,15 @@ class ToolRules(Section):
 class Collect(Section):
     attempts: int = Field(1, gt=0, description="rollouts a task")
     concurrency: int = Field(16, gt=0, description="rollouts at once")
+    max_tokens: int | None = Field(
+        None, gt=0, description="tokens of a run, prompts and completions together, however often it is taken up again"
+    )
+    max_cost: float | None = Field(None, gt=0, description="the same in money, by the prices of [teacher]")
+    max_minutes: float | None = Field(None, gt=0, description="minutes after which one `collect` begins no rollout")
+    pauses: int = Field(
+        6, ge=0, description="how often a run waits for an endpoint that was there and is down; then it stops"
+    )
+    pause_seconds: float = Field(30, gt=0, description="the first of these waits; each is twice as long as the last")
 
 
 class Dataset(Section):

@@ -15,7 +15,7 @@ from serving import serving
 from tutelage.agent.front import front, serve_front, shown
 from tutelage.agent.student import StudentView
 from tutelage.errors import TutelageError
-from tutelage.project import Project, Settings
+from tutelage.project import Project, Settings, ToolResults
 from tutelage.render.fit import CutResults
 from tutelage.render.serving import Serving
 
@@ -24,7 +24,7 @@ TOOL: Any = {"type": "function", "function": {"name": "look", "parameters": {"ty
 
 def view(folder: Path, tokens: int | None = 400, **more: Any) -> StudentView:
     cut = CutResults(prompt_tokens=tokens) if tokens else None
-    given = {"thinking": True, "send_reasoning": True, "tool_result_characters": 20_000, **more}
+    given = {"thinking": True, "send_reasoning": True, "tool_results": ToolResults(), **more}
     return StudentView(Project(folder, Settings()), Serving(over_length=cut, **given))
 
 
@@ -87,7 +87,7 @@ def test_an_endpoint_that_is_gone_is_said(tmp_path: Path) -> None:
 
 def test_what_the_adapter_says_is_done_to_a_request(tmp_path: Path) -> None:
     body = json.dumps({"messages": conversation(1), "tools": [TOOL]}).encode()
-    of = view(tmp_path, None, thinking=False, send_reasoning=False, tool_result_characters=50)
+    of = view(tmp_path, None, thinking=False, send_reasoning=False, tool_results=ToolResults(limit=50))
     got = json.loads(shown(body, of))
     assert got["chat_template_kwargs"] == {"enable_thinking": False}
     assert "reasoning_content" not in got["messages"][1]

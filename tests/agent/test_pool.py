@@ -11,7 +11,6 @@ import pytest
 from endpoint_double import Answer, endpoint_double, fails, says
 
 from tutelage.agent.pool import Finished, Job, run_tasks
-from tutelage.agent.truncate import truncate
 from tutelage.endpoint import client
 from tutelage.endpoint.client import ChatEndpoint
 from tutelage.endpoint.services import start_services
@@ -147,8 +146,3 @@ def test_a_verifier_that_fails_is_named_with_its_task(project: Project) -> None:
         pytest.raises(TutelageError, match=r'verifier "check.py:verify" failed on task ".+": ZeroDivisionError'),
     ):
         run(Project.open(project.folder), store)
-
-
-def test_what_is_cut_says_so() -> None:
-    assert truncate("short", 5) == "short"
-    assert truncate("longer", 4) == "long\n… [cut: 4 of 6 characters shown]"

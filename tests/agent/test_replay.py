@@ -31,7 +31,7 @@ def test_each_call_is_held_against_the_result_of_its_own_step(tmp_path: Path) ->
 
     async def run() -> list[Message]:
         async with connect_servers({"s": SERVER}, World("w", tmp_path)) as servers:
-            return await Replay(servers, calls, 1000, decide).run(history)
+            return await Replay(servers, calls, lambda text: text[:1000], decide).run(history)
 
     replayed = asyncio.run(run())
     assert [message.content for message in replayed if message.role == "tool"] == ["one", "two", "three"]

@@ -11,8 +11,10 @@ from endpoint_double import Answer, EndpointDouble, endpoint_double, fails, says
 from tutelage.agent.rollout import REFUSED, RolloutEnd, run_rollout
 from tutelage.agent.servers import connect_servers
 from tutelage.endpoint import client
-from tutelage.endpoint.client import ChatEndpoint, EndpointUnreachable
-from tutelage.project import McpServer, RolloutLimits
+from tutelage.endpoint.client import ChatEndpoint
+from tutelage.endpoint.errors import EndpointUnreachable
+from tutelage.project import McpServer, RolloutLimits, Student, ToolResults
+from tutelage.render.truncate import Cutter
 from tutelage.trace import Message, Step, StopReason, Task, ToolCall
 from tutelage.world import World
 
@@ -45,6 +47,7 @@ def roll(
     ask: Callable[[ToolCall], Awaitable[bool]] | None = None,
     recording: Memory | None = None,
     seconds: float = 20,
+    tool_results: ToolResults | None = None,
     **limits: Any,
 ) -> tuple[RolloutEnd, EndpointDouble]:
     async def run(url: str) -> RolloutEnd:
@@ -59,6 +62,7 @@ def roll(
                 recording=recording or Memory(),
                 system_prompt="be good",
                 limits=RolloutLimits(**limits),
+                cut=Cutter(tool_results or ToolResults(), Student(), folder),
                 ask=ask,
             )
 
@@ -131,7 +135,7 @@ def test_a_call_that_goes_wrong_is_a_result_the_model_can_react_to(
 def test_long_results_are_cut_with_a_notice_and_kept_whole(tmp_path: Path) -> None:
     memory = Memory()
     end, double = roll(
-        says(None, echo("x" * 50)), says("done"), folder=tmp_path, recording=memory, tool_result_characters=10
+        says(None, echo("x" * 50)), says("done"), folder=tmp_path, recording=memory, tool_results=ToolResults(limit=10)
     )
     assert end.messages[3].content == "x" * 10 + "\n… [cut: 10 of 50 characters shown]"
     assert [part.mime_type for part in end.messages[3].parts] == ["text/plain"]

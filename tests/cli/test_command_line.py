@@ -64,6 +64,7 @@ COMMANDS = (
         "record",
         "curate",
         "review",
+        "forget",
         "serve",
         "endpoint",
         "tools",

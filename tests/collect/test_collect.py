@@ -21,7 +21,7 @@ from tutelage.project import Project
 from tutelage.store import TraceStore
 project = Project.open(Path(sys.argv[1]))
 with TraceStore(project.store_url) as store:
-    collect(project, store, on_progress=lambda done, total, note: print(done, flush=True))
+    collect(project, store, on_progress=lambda now: print(now.done, flush=True))
 """
 
 

@@ -117,6 +117,7 @@ async def roll(project: Project, store: TraceStore, view: StudentView, double: E
             servers=servers,
             recording=recording,
             limits=view.limits,
+            cut=view.cut,
             extra=view.extra,
             show=view.show,
         )

@@ -44,7 +44,7 @@ def test_whole_conversations_and_turns_say_which_messages_are_taught(
     build(project, store, tmp_path / "out")
     for unroll in ("none", "turns"):
         (tmp_path / unroll).mkdir()
-        write_conversations(tmp_path / "out", store, unroll, tmp_path / unroll)  # type: ignore[arg-type]
+        write_conversations(project, tmp_path / "out", store, unroll, tmp_path / unroll)  # type: ignore[arg-type]
     (whole,) = published(tmp_path / "none")
     assert weights(whole) == [None, 0.0, None, 1.0, None, 1.0]
     assert [(row["step"], weights(row)) for row in published(tmp_path / "turns")] == [
@@ -65,7 +65,7 @@ def test_results_that_a_build_cut_are_whole_in_conversations(store: TraceStore, 
     summary = build(project, store, tmp_path / "out")
     assert summary.rows_cut > 0
     (tmp_path / "none").mkdir()
-    write_conversations(tmp_path / "out", store, "none", tmp_path / "none")
+    write_conversations(project, tmp_path / "out", store, "none", tmp_path / "none")
     (whole,) = published(tmp_path / "none")
     assert whole["messages"][2]["content"] == "12.50 " * 30
 
@@ -82,7 +82,7 @@ def test_what_comes_back_from_the_hub_has_the_rows_that_went(
     if unroll != "steps":
         folder = tmp_path / unroll
         folder.mkdir()
-        write_conversations(tmp_path / "out", store, unroll, folder)  # type: ignore[arg-type]
+        write_conversations(project, tmp_path / "out", store, unroll, folder)  # type: ignore[arg-type]
     push_dataset(folder, REPO)
     summary = take_published(project, REPO, tmp_path / "back")
     assert summary.traces == summary.traces_kept == 25

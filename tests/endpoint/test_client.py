@@ -6,9 +6,8 @@ import pytest
 from endpoint_double import Answer, endpoint_double, fails, says
 
 from tutelage.endpoint import client
-from tutelage.endpoint.client import (
-    ChatEndpoint,
-    Completion,
+from tutelage.endpoint.client import ChatEndpoint, Completion
+from tutelage.endpoint.errors import (
     ContextExceeded,
     EndpointError,
     EndpointUnreachable,

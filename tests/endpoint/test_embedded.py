@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tutelage.endpoint.client import ChatEndpoint, ContextExceeded
+from tutelage.endpoint.client import ChatEndpoint
 from tutelage.endpoint.embedded import EmbeddedEndpoint
+from tutelage.endpoint.errors import ContextExceeded
 from tutelage.errors import TutelageError
 from tutelage.project import Sampling
 from tutelage.render.student import embedded_gguf, load_template

@@ -8,17 +8,17 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import JsonValue
-
 from tutelage.agent.offer import Audience, Offer
 from tutelage.agent.rollout import OnMessage, Rollout, RolloutEnd
 from tutelage.agent.servers import connect_servers
 from tutelage.agent.student import StudentView
-from tutelage.endpoint.client import ChatEndpoint, EndpointError
+from tutelage.endpoint.client import ChatEndpoint
+from tutelage.endpoint.errors import EndpointError
 from tutelage.endpoint.services import start_services
 from tutelage.errors import TutelageError
 from tutelage.project import Project
 from tutelage.redact import redact
+from tutelage.render.truncate import Cutter, note_of
 from tutelage.store import TraceStore
 from tutelage.trace import StopReason, Task, ToolCall
 from tutelage.world import open_world, worlds_folder
@@ -72,7 +72,9 @@ def run_chat(
             offer = Offer.of(project, Audience.PERSON if confirm else Audience.STUDENT if view else Audience.TEACHER)
             servers = connect_servers(project.mcp_servers(values), world, offer=offer, tool_seconds=limits.tool_seconds)
             async with endpoint(values) as asked, servers as connected:
-                about: dict[str, JsonValue] = {WORLD_OF: world_task.id} if world_task is not task else {}
+                about = note_of(limits.tool_results)
+                if world_task is not task:
+                    about[WORLD_OF] = world_task.id
                 recording = store.begin(
                     run=RUN, task=task, attempt=0, model=asked.model, tools=connected.tools, metadata=about
                 )
@@ -81,6 +83,7 @@ def run_chat(
                     connected,
                     recording,
                     limits,
+                    Cutter(limits.tool_results, project.settings.student, project.folder),
                     extra=view.extra if view else None,
                     ask=_ask(confirm),
                     on_message=on_message,
@@ -104,7 +107,7 @@ async def _run(rollout: Rollout, turns: AsyncIterator[str], system_prompt: str |
         assert task
         task.uncancel()
         reason, detail = StopReason.TIME_LIMIT, STOPPED  # the patience of the user's was the limit
-    return RolloutEnd(rollout.messages, reason, rollout.steps, rollout.completion_tokens, detail)
+    return RolloutEnd(rollout.messages, reason, rollout.steps, rollout.prompt_tokens, rollout.completion_tokens, detail)
 
 
 def _world_task(project: Project, task_id: str | None) -> Task | None:

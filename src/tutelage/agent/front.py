@@ -13,8 +13,8 @@ import aiohttp
 from aiohttp import web
 
 from tutelage.agent.student import StudentView
-from tutelage.agent.truncate import truncate
 from tutelage.endpoint.proxy import Upstream, application, hand_back, serve
+from tutelage.render.truncate import Cutter
 from tutelage.trace import Message, Tool
 
 
@@ -57,13 +57,7 @@ def shown(body: bytes, view: StudentView) -> bytes:
         ]
     except (ValueError, KeyError, TypeError, AttributeError):
         return body  # the engine says what is wrong with it
-    limit = view.serving.tool_result_characters
-    cut = [
-        message.model_copy(update={"content": truncate(message.content or "", limit)})
-        if message.role == "tool" and len(message.content or "") > limit + CUT_BY_US
-        else message
-        for message in messages
-    ]
+    cut = [_cut(message, view.cut) for message in messages]
     for entry, before, after in zip(entries, messages, view.show(cut, tools), strict=True):
         if after is not before:
             entry["content"] = after.content
@@ -73,7 +67,12 @@ def shown(body: bytes, view: StudentView) -> bytes:
     return json.dumps({**view.extra, **asked, "messages": entries}, ensure_ascii=False).encode()
 
 
-CUT_BY_US = 100  # characters of truncate's notice, in a result that our own agent has cut before
+def _cut(message: Message, cut: Cutter) -> Message:
+    """The message itself, unless it is a tool result that is too long; our own agent may have cut it before."""
+    if message.role != "tool" or not message.content:
+        return message
+    content = cut.again(message.content)
+    return message if content == message.content else message.model_copy(update={"content": content})
 
 
 def _text(content: Any) -> str | None:

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from tutelage.agent.offer import Audience, Offer
-from tutelage.agent.rollout import run_rollout
+from tutelage.agent.rollout import RolloutEnd, run_rollout
 from tutelage.agent.servers import Servers, connect_servers, first_cause
 from tutelage.agent.student import StudentView
 from tutelage.endpoint.client import ChatEndpoint
 from tutelage.errors import TutelageError
 from tutelage.project import McpServer, Project
+from tutelage.render.truncate import Cutter, note_of
 from tutelage.store import TraceStore
 from tutelage.store.recording import AlreadyRecorded
 from tutelage.trace import StopReason, Task, Trace
@@ -41,6 +42,8 @@ class Finished:
     steps: int
     detail: str = ""
     broken: bool = False  # the endpoint or a server ended it: the next run repeats it
+    prompt_tokens: int = 0  # of all steps together, as far as the endpoint tells
+    completion_tokens: int = 0
 
 
 async def run_tasks(
@@ -58,12 +61,14 @@ async def run_tasks(
     extra: Mapping[str, Any] | None = None,
     metadata: Mapping[str, Any] | None = None,
     view: StudentView | None = None,
+    may_begin: Callable[[int], bool] | None = None,
     on_finished: Callable[[Finished], None] | None = None,
 ) -> list[Finished]:
     """Run the jobs of `run` that have no finished trace yet, `concurrency` at once; those run now, as they finished.
 
     `values` is what `start_services` gave; `extra` goes into every request's body; `model` is the name recorded,
     where it is to differ from the endpoint's; `view` shows the conversations to a student as its dataset did.
+    `may_begin` is asked before each rollout, with how many are under way; once it says no, none begins any more.
     Raises TutelageError, after ending what was under way, where the endpoint is gone, a server does not start, or the
     project's prepare or verifier fails: finished traces stay. A rollout that an error of the endpoint or a server ended
     is among those returned, but a later run repeats it.
@@ -75,7 +80,7 @@ async def run_tasks(
     with _plain_errors():
         async with pool.shared_servers(), asyncio.TaskGroup() as group:
             for _ in range(concurrency):
-                group.create_task(pool.work(left, on_finished))
+                group.create_task(pool.work(left, may_begin, on_finished))
     return pool.finished
 
 
@@ -103,12 +108,14 @@ class _Pool:
     view: StudentView | None
     finished: list[Finished] = field(default_factory=list)
     shared: Servers | None = None
+    running: int = 0
     _failures: int = 0
 
     def __post_init__(self) -> None:
         view = self.view
         self.limits = view.limits if view else self.project.settings.rollout
         self.offer = Offer.of(self.project, Audience.STUDENT if view else Audience.TEACHER)
+        self.cut = Cutter(self.limits.tool_results, self.project.settings.student, self.project.folder)
         self.prepare, self.verifier = self.project.prepare, self.project.verifier
 
     @asynccontextmanager
@@ -129,9 +136,20 @@ class _Pool:
             self.shared = None
             shutil.rmtree(world.folder, ignore_errors=True)
 
-    async def work(self, jobs: Iterator[Job], on_finished: Callable[[Finished], None] | None) -> None:
+    async def work(
+        self,
+        jobs: Iterator[Job],
+        may_begin: Callable[[int], bool] | None,
+        on_finished: Callable[[Finished], None] | None,
+    ) -> None:
         for job in jobs:
-            finished = await self._one(job)
+            if may_begin and not may_begin(self.running):
+                return
+            self.running += 1
+            try:
+                finished = await self._one(job)
+            finally:
+                self.running -= 1
             if finished is None:
                 continue
             self.finished.append(finished)
@@ -149,7 +167,7 @@ class _Pool:
             await asyncio.shield(asyncio.to_thread(opening.__exit__, None, None, None))
 
     async def _in_world(self, job: Job, world: World) -> Finished | None:
-        view, about = self.view, dict(self.metadata or {})
+        view, about = self.view, {**note_of(self.limits.tool_results), **(self.metadata or {})}
         connecting = connect_servers(
             self.servers, world, offer=self.offer, tool_seconds=self.limits.tool_seconds, shared=self.shared
         )
@@ -169,18 +187,19 @@ class _Pool:
                 recording=recording,
                 system_prompt=self.system_prompt,
                 limits=self.limits,
+                cut=self.cut,
                 extra={**(view.extra if view else {}), **(self.extra or {})},
                 show=view.show if view else None,
             )
         if end.broken:
-            return Finished(job, recording.id, end.stop_reason, None, end.steps, end.detail, broken=True)
+            return _finished(job, recording.id, end, None)
         found = self.store.load(recording.id).model_copy(update={"stop_reason": end.stop_reason})
         reward = await asyncio.to_thread(judge, self.project, self.verifier, found, world)
         try:
             recording.finish(end.stop_reason, reward, {**about, **end.notes})
         except AlreadyRecorded:
             return None
-        return Finished(job, recording.id, end.stop_reason, reward, end.steps, end.detail)
+        return _finished(job, recording.id, end, reward)
 
     def _give_up_on_a_hopeless_endpoint(self, finished: Finished) -> None:
         if not finished.broken:
@@ -188,6 +207,14 @@ class _Pool:
         self._failures += 1
         if self._failures >= HOPELESS:
             raise TutelageError(f"{HOPELESS} rollouts in a row failed. {finished.detail}")
+
+
+def _finished(job: Job, trace_id: str, end: RolloutEnd, reward: Reward | None) -> Finished:
+    return Finished(
+        *(job, trace_id, end.stop_reason, reward, end.steps, end.detail, end.broken),
+        prompt_tokens=end.prompt_tokens,
+        completion_tokens=end.completion_tokens,
+    )
 
 
 def judge(project: Project, verifier: Verifier | None, trace: Trace, world: World) -> Reward | None:

@@ -10,6 +10,7 @@ from tutelage.agent.results import ToolResult
 from tutelage.agent.rollout import bad_arguments, result_message
 from tutelage.agent.servers import Servers
 from tutelage.errors import TutelageError
+from tutelage.render.truncate import Cut
 from tutelage.trace import Message, ToolCall
 
 
@@ -54,7 +55,7 @@ class Replay:
 
     servers: Servers
     ran: Collection[ToolCall]
-    result_characters: int  # longer results are cut, as they were when they were recorded
+    cut: Cut  # long results, as it cut them when they were recorded
     decide: Decide
     blobs: list[bytes] = field(default_factory=list)  # of the new results' parts
     _always: set[Topic] = field(default_factory=set)
@@ -108,7 +109,7 @@ class Replay:
         return decision
 
     def _message(self, call: ToolCall, result: ToolResult) -> Message:
-        message, blobs = result_message(call, result, self.result_characters)
+        message, blobs = result_message(call, result, self.cut)
         self.blobs += blobs
         return message
 

@@ -23,6 +23,7 @@ from tutelage.endpoint.teacher import Connect
 from tutelage.errors import TutelageError
 from tutelage.project import Project
 from tutelage.redact import redact
+from tutelage.render.truncate import Cutter, noted
 from tutelage.store import RerunRecording, TraceStore
 from tutelage.trace import RERUN, Message, StopReason, Tool, ToolCall, Trace, setup_is_known
 from tutelage.world import Reward, World, open_world, worlds_folder
@@ -107,6 +108,7 @@ async def rerun(
         task = find_task(project, of) if isinstance(of, str) else plan.trace.task
         world = await asyncio.to_thread(stack.enter_context, open_world(task, worlds, project.prepare))
         limits = project.settings.rollout
+        cut = Cutter(noted(plan.trace.metadata) or limits.tool_results, project.settings.student, project.folder)
         say("connecting to the MCP servers")
         async with (
             endpoint(values) as asked,
@@ -119,7 +121,7 @@ async def rerun(
         ):
             _offer_the_same(servers, plan.trace.tools)
             say("replaying what is kept")
-            replay = Replay(servers, _ran(store, plan.trace), limits.tool_result_characters, decide)
+            replay = Replay(servers, _ran(store, plan.trace), cut, decide)
             try:
                 kept = await replay.run(plan.history)
             except ServerDied as error:
@@ -139,7 +141,7 @@ async def rerun(
                 return True
 
             rollout = Rollout(
-                *(asked, servers, recording, limits),
+                *(asked, servers, recording, limits, cut),
                 ask=allowed,
                 on_message=on_message,
                 hint=hint,

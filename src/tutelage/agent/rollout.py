@@ -12,16 +12,12 @@ from pydantic import JsonValue
 from tutelage.agent.arguments import BadArguments, read_arguments
 from tutelage.agent.results import ToolResult, attach
 from tutelage.agent.servers import ServerDied, Servers
-from tutelage.agent.truncate import truncate
-from tutelage.endpoint.client import (
-    ChatEndpoint,
-    ContextExceeded,
-    EndpointError,
-    EndpointUnreachable,
-    InvalidOutput,
-)
+from tutelage.endpoint.client import ChatEndpoint
+from tutelage.endpoint.clock import stopped
+from tutelage.endpoint.errors import ContextExceeded, EndpointError, EndpointUnreachable, InvalidOutput
 from tutelage.project import RolloutLimits
 from tutelage.redact import redact
+from tutelage.render.truncate import Cut
 from tutelage.trace import WHOLE_TEXT, Message, Step, StopReason, Task, Tool, ToolCall, now
 
 REPEATED_SUCCESSES = 3  # the same call with the same result this often in a row: the model goes round in circles
@@ -46,6 +42,7 @@ class RolloutEnd:
     messages: list[Message]
     stop_reason: StopReason
     steps: int
+    prompt_tokens: int  # of all steps together
     completion_tokens: int
     detail: str = ""  # of an error: what the endpoint or the server said
     results_cut: int = 0  # tool results that the last requests no longer showed in full
@@ -80,13 +77,15 @@ async def run_rollout(
     recording: Recorder,
     system_prompt: str | None = None,
     limits: RolloutLimits,
+    cut: Cut,
     extra: Mapping[str, Any] | None = None,
     ask: Ask | None = None,
     on_message: OnMessage | None = None,
     show: Show | None = None,
 ) -> RolloutEnd:
-    """Run `task` to its end. `extra` goes into every request's body; `ask` decides on each call before it runs.
+    """Run `task` to its end; long tool results are shown as `cut` makes them.
 
+    `extra` goes into every request's body; `ask` decides on each call before it runs.
     `show` says what of the history a request holds; the whole history is recorded whatever it says.
 
     Raises EndpointUnreachable where the endpoint is gone; every other end is a stop reason.
@@ -96,7 +95,7 @@ async def run_rollout(
         for turn in task.turns:
             yield turn
 
-    rollout = Rollout(endpoint, servers, recording, limits, extra=extra, ask=ask, on_message=on_message, show=show)
+    rollout = Rollout(endpoint, servers, recording, limits, cut, extra=extra, ask=ask, on_message=on_message, show=show)
     return await rollout.run(turns(), system_prompt)
 
 
@@ -108,6 +107,7 @@ class Rollout:
     servers: Servers
     recording: Recorder
     limits: RolloutLimits
+    cut: Cut
     extra: Mapping[str, Any] | None = None
     ask: Ask | None = None
     on_message: OnMessage | None = None
@@ -115,6 +115,7 @@ class Rollout:
     hint: str = ""  # the model finds it at the end of the system prompt; the recording does not hold it
     messages: list[Message] = field(default_factory=list)
     steps: int = 0
+    prompt_tokens: int = 0
     completion_tokens: int = 0
     results_cut: int = 0
     _failures: Counter[tuple[str, str]] = field(default_factory=Counter)  # by name and arguments, of this turn
@@ -149,6 +150,7 @@ class Rollout:
             self.messages,
             stop.reason,
             self.steps,
+            self.prompt_tokens,
             self.completion_tokens,
             redact(stop.detail),
             self.results_cut,
@@ -176,7 +178,11 @@ class Rollout:
         shown = self._shown()
         try:
             completion = await self.endpoint.complete(
-                shown, self.servers.tools, send_reasoning=self.limits.send_reasoning, extra=self.extra
+                shown,
+                self.servers.tools,
+                send_reasoning=self.limits.send_reasoning,
+                extra=self.extra,
+                clock=self._time,
             )
         except EndpointUnreachable:
             raise
@@ -193,6 +199,7 @@ class Rollout:
         self.recording.step(step, completion.message)
         self._append(completion.message)
         self.steps += 1
+        self.prompt_tokens += completion.prompt_tokens or 0
         self.completion_tokens += completion.completion_tokens or 0
         answered = not completion.message.tool_calls
         spent = (completion.prompt_tokens or 0) + self.completion_tokens
@@ -220,14 +227,8 @@ class Rollout:
 
     async def _allowed(self, ask: Ask, call: ToolCall) -> bool:
         """What a person says; the time that they take is not the rollout's."""
-        assert self._time
-        asked, due = asyncio.get_running_loop().time(), self._time.when()
-        assert due is not None
-        self._time.reschedule(None)
-        try:
+        with stopped(self._time):
             return await ask(call)
-        finally:
-            self._time.reschedule(due + asyncio.get_running_loop().time() - asked)
 
     def _count(self, call: ToolCall, result: ToolResult) -> None:
         """Stop a model that goes round in circles: the same failure in a row or not, the same success in a row.
@@ -247,7 +248,7 @@ class Rollout:
             raise _Stop(StopReason.REPEATED_CALL)
 
     def _record_result(self, call: ToolCall, result: ToolResult) -> None:
-        self._record(*result_message(call, result, self.limits.tool_result_characters))
+        self._record(*result_message(call, result, self.cut))
 
     def _record(self, message: Message, blobs: Sequence[bytes] = ()) -> None:
         self.recording.message(message, blobs)
@@ -274,9 +275,9 @@ def with_hint(messages: Sequence[Message], hint: str) -> Sequence[Message]:
     return [Message(role="system", content=told), *rest]
 
 
-def result_message(call: ToolCall, result: ToolResult, characters: int) -> tuple[Message, list[bytes]]:
+def result_message(call: ToolCall, result: ToolResult, cut: Cut) -> tuple[Message, list[bytes]]:
     """The result as the model is to see it, and the bytes of what its text does not show."""
-    text = truncate(result.text, characters)
+    text = cut(result.text)
     attachments = result.attachments
     if text != result.text:
         attachments = (attach(result.text.encode(), "text/plain", WHOLE_TEXT), *attachments)

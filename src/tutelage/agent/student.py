@@ -12,6 +12,7 @@ from tutelage.render.fit import fit
 from tutelage.render.renderer import Renderer
 from tutelage.render.serving import Serving, planned_serving, read_serving
 from tutelage.render.student import student_engine, student_template, student_tokenizer
+from tutelage.render.truncate import Cutter
 from tutelage.trace import Message, Tool
 
 
@@ -31,9 +32,14 @@ class StudentView:
     def limits(self) -> RolloutLimits:
         shown = {
             "send_reasoning": self.serving.send_reasoning,
-            "tool_result_characters": self.serving.tool_result_characters,
+            "tool_results": self.serving.tool_results,
         }
         return self.project.settings.rollout.model_copy(update=shown)
+
+    @cached_property
+    def cut(self) -> Cutter:
+        """Cuts tool results as the dataset did."""
+        return Cutter(self.serving.tool_results, self.project.settings.student, self.project.folder)
 
     @property
     def extra(self) -> Mapping[str, Any]:

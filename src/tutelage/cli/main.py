@@ -9,7 +9,21 @@ from typing import Any
 import typer
 
 import tutelage
-from tutelage.cli import chat, curate, imports, inspect, publish, record, rerun, review, serve, stages, tools, traces
+from tutelage.cli import (
+    chat,
+    curate,
+    forget,
+    imports,
+    inspect,
+    publish,
+    record,
+    rerun,
+    review,
+    serve,
+    stages,
+    tools,
+    traces,
+)
 from tutelage.errors import TutelageError
 
 # Typer carries its own copy of click, and of its errors exports only some: the base of all that it can show itself.
@@ -44,7 +58,7 @@ def _options(
     pass
 
 
-for module in (stages, record, imports, curate, chat, inspect, tools, traces, rerun, review, serve, publish):
+for module in (stages, record, imports, curate, chat, inspect, tools, traces, rerun, review, forget, serve, publish):
     module.register(app)
 
 

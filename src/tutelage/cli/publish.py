@@ -56,7 +56,7 @@ def dataset(
         print(push_dataset(folder, repo, private=not public, known_secrets=known))
         return
     with TemporaryDirectory(prefix="tutelage-") as scratch, open_store(opened) as store:
-        write_conversations(folder, store, unroll, Path(scratch))  # type: ignore[arg-type]
+        write_conversations(opened, folder, store, unroll, Path(scratch))  # type: ignore[arg-type]
         print(push_dataset(Path(scratch), repo, private=not public, known_secrets=known))
 
 

@@ -66,34 +66,37 @@ def collect(
     teacher_model: TeacherModel = None,
     system_prompt_file: SystemPromptFile = None,
     limit: Annotated[int | None, typer.Option(help="Only the first so many tasks.", min=1)] = None,
+    max_tokens: Annotated[int | None, typer.Option(help="A budget of tokens for the run.", min=1)] = None,
+    max_cost: Annotated[float | None, typer.Option(help="The same in money, by the teacher's prices.")] = None,
+    max_minutes: Annotated[float | None, typer.Option(help="Begin no rollout after so many minutes.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Run the teacher on the training tasks and record every trace. Finished tasks are not repeated.
 
-    A dry run starts the MCP servers to list what the teacher may call; it calls nothing.
+    A dry run starts the MCP servers to list what the teacher may call, and estimates what the run would take by
+    earlier traces; it calls nothing. With --json, progress goes to standard error as lines of JSON.
     """
     from rich.console import Console
 
     from tutelage.agent.overview import overview, overview_table
+    from tutelage.cli.collecting import shown
     from tutelage.collect import collect as run_collect
+    from tutelage.collect.budget import Limits
+    from tutelage.collect.estimate import estimate
 
     opened = open_project(project)
     with open_store(opened) as store:
+        teacher = opened.teacher(teacher_url, teacher_model)
+        limits = Limits.of(opened.settings.collect, teacher, max_tokens, max_cost, max_minutes)
         if dry_run:
-            tasks = opened.tasks("train")[:limit]
-            done = store.finished(run)
-            attempts = opened.settings.collect.attempts
-            left = sum((task.id, attempt) not in done for task in tasks for attempt in range(attempts))
-            found = overview(opened)
-            plan = {"tasks": len(tasks), "rollouts": len(tasks) * attempts, "left": left, "tools": found.as_dict()}
+            plan, found = estimate(opened, store, run, teacher, limit), overview(opened)
             if not as_json:
                 Console().print(overview_table(found))
-            text = f"{plan['rollouts']} rollouts of {len(tasks)} tasks, {left} of them not done yet."
-            output(plan, f"{found.sentence()}\n{text}", as_json=as_json)
+            text = f"{found.sentence()}\n{plan.sentence()}"
+            output({**plan.as_dict(), "tools": found.as_dict()}, text, as_json=as_json)
             return
-        with progress() as bar:
-            shown = bar.add_task("collect", total=None, note="")
+        with shown(as_json=as_json) as (advance, notice):
             summary = run_collect(
                 opened,
                 store,
@@ -102,7 +105,9 @@ def collect(
                 teacher_model=teacher_model,
                 system_prompt_file=system_prompt_file,
                 limit=limit,
-                on_progress=lambda done, total, note: bar.update(shown, completed=done, total=total, note=note),
+                limits=limits,
+                on_progress=advance,
+                on_notice=notice,
             )
     output(summary.as_dict(), summary.sentence(), as_json=as_json)
 

@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tutelage.agent.servers import first_cause
-from tutelage.agent.truncate import truncate
 from tutelage.curate.candidates import Candidate
 from tutelage.curate.config import JudgeStep
-from tutelage.endpoint.client import ChatEndpoint, EndpointError, EndpointUnreachable
+from tutelage.endpoint.client import ChatEndpoint
+from tutelage.endpoint.errors import EndpointError, EndpointUnreachable
 from tutelage.endpoint.services import services_named_in, start_services
 from tutelage.errors import TutelageError
-from tutelage.project import SETTINGS_FILE, Project, Sampling, Teacher, expand
+from tutelage.project import SETTINGS_FILE, Project, Sampling, Teacher, ToolResults, expand
+from tutelage.render.truncate import truncate
 from tutelage.store import Score, TraceStore
 from tutelage.trace import Message, Trace
 
@@ -176,7 +177,7 @@ def _shown(trace: Trace, result_characters: int) -> str:
     for message in trace.messages:
         shown = message.to_openai()
         if message.role == "tool":
-            shown["content"] = truncate(shown["content"], result_characters)
+            shown["content"] = truncate(shown["content"], ToolResults(limit=result_characters))
         messages.append(shown)
     told = {
         "task": list(trace.task.turns),

@@ -80,6 +80,7 @@ class Assembly:
         summary.traces_kept = summary.train.traces + summary.validation.traces
         summary.task_ids = sorted(set().union(*self._tasks.values()))
         summary.task_contents = sorted(self._task_contents)
+        summary.trace_ids = sorted(set().union(*self._traces.values()))
         summary.tokens_unrolled, summary.tokens_tree = summary.train.tokens_unrolled, self._prefixes.count
         summary.tools = dict(sorted(self._tools.items()))
         summary.kinds = dict(sorted(summary.kinds.items()))

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from tutelage.agent.servers import first_cause
 from tutelage.dataset.rows import has_reasoning
-from tutelage.endpoint.client import ChatEndpoint, EndpointError, EndpointUnreachable
+from tutelage.endpoint.client import ChatEndpoint
+from tutelage.endpoint.errors import EndpointError, EndpointUnreachable
 from tutelage.endpoint.services import services_named_in, start_services
 from tutelage.errors import TutelageError
 from tutelage.project import Project, Teacher, expand

@@ -14,6 +14,7 @@ from tutelage.dataset.assembly import Assembly
 from tutelage.dataset.backfill import backfill
 from tutelage.dataset.card import card
 from tutelage.dataset.prefixes import PrefixCounter
+from tutelage.dataset.recut import Recutter
 from tutelage.dataset.rows import REASONING, RowMaker
 from tutelage.dataset.select import LEAKED, EvaluationTasks, reason_to_leave_out, validation_traces
 from tutelage.dataset.summary import SPLITS, BuildSummary, SplitName, reasons
@@ -58,9 +59,11 @@ def build(
         summary.traces = 0  # counted again: a trace with a new revision is undecided
     candidates = _candidates(store, runs, summary.min_reward, evaluation, summary)
     held_back = _held_back(store, project, candidates)
+    recut = Recutter(project, maker.serving.tool_results, store)
     with assembling(out, maker, summary, evaluation) as assembly:
         for done, item in enumerate(candidates, 1):
-            trace = store.load(item.id)
+            trace = recut(store.load(item.id))
+            summary.results_recut = recut.results
             split: SplitName = "validation" if item.id in held_back else "train"
             assembly.take(trace, split, written=_written_reasoning(store, trace))
             if on_progress:

@@ -84,7 +84,7 @@ message as context only), `tools` (JSON text, as are the arguments of calls), `t
 | thinking | {"on" if serving.thinking else "off"} |
 | reasoning of the rows | {summary.reasoning}: {reasoning} |
 | reasoning sent back with the history | {"yes" if serving.send_reasoning else "no"} |
-| tool results cut after | {serving.tool_result_characters} characters |
+| tool results cut after | {serving.tool_results.limit} {serving.tool_results.unit} ({serving.tool_results.cut}) |
 | longest row allowed | {summary.max_length} tokens |
 | longer rows | {summary.over_length}{cut} |
 | least reward | {summary.min_reward:g} |

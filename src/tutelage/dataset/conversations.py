@@ -8,9 +8,11 @@ from typing import Literal
 
 from tutelage.dataset.card import card
 from tutelage.dataset.read import read_rows, read_summary
+from tutelage.dataset.recut import Recutter
 from tutelage.dataset.summary import SPLITS, SplitName
 from tutelage.dataset.unroll import Unrolled
 from tutelage.dataset.write import BUILD_FILE, CONVERSATION, RowWriter
+from tutelage.project import Project
 from tutelage.render.serving import SERVING_FILE
 from tutelage.store import TraceStore
 from tutelage.trace import Trace
@@ -18,18 +20,21 @@ from tutelage.trace import Trace
 COPIED = ("template.jinja", SERVING_FILE)
 
 
-def write_conversations(build: Path, store: TraceStore, unroll: Literal["none", "turns"], out: Path) -> None:
+def write_conversations(
+    project: Project, build: Path, store: TraceStore, unroll: Literal["none", "turns"], out: Path
+) -> None:
     """Write the traces of `build` to the folder `out`, from the store, at the revisions that were built.
 
-    Loss is on the messages that have a row in the build, and on no other; tool results are whole. Raises TutelageError
-    where the store no longer holds a trace.
+    Loss is on the messages that have a row in the build, and on no other; old tool results are not cut to make rows
+    fit. Raises TutelageError where the store no longer holds a trace.
     """
     summary = read_summary(build).model_copy(update={"unroll": unroll})
+    recut = Recutter(project, summary.serving.tool_results, store)
     rows: Counter[str] = Counter()
     for split in SPLITS:
         with RowWriter(out / f"{split}.parquet", CONVERSATION) as writer:
             for (trace_id, revision), steps in _built(build, split):
-                trace = store.load(trace_id, revision)
+                trace = recut(store.load(trace_id, revision))
                 for row, taught in _conversations(trace, steps, unroll):
                     writer.add_conversation(trace, row, taught)
                     rows[split] += 1

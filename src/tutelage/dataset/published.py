@@ -10,6 +10,7 @@ from typing import Any
 
 from tutelage.dataset.builder import assembling, new_summary
 from tutelage.dataset.read import read_rows, read_summary
+from tutelage.dataset.recut import Recutter
 from tutelage.dataset.rows import Row, RowMaker
 from tutelage.dataset.select import EvaluationTasks
 from tutelage.dataset.summary import SPLITS, BuildSummary, SplitName
@@ -46,11 +47,15 @@ def take_published(project: Project, source: str, out: Path) -> BuildSummary:
             )
         summary.store, summary.seed = f"published: {source}", origin.seed if origin else summary.seed
         seen: set[str] = set()
+        recut = Recutter(project, maker.serving.tool_results, None)
         with assembling(out, maker, summary, EvaluationTasks.of(project)) as assembly:
             for split in SPLITS:
                 for row, trace in _parts(_rows(folder, split, tokens=tokens), source):
                     seen.add(trace.id)
-                    assembly.take_part(trace, split, [_known(row, trace)] if tokens else None)
+                    if tokens:
+                        assembly.take_part(trace, split, [_known(row, trace)])
+                    else:
+                        assembly.take_part(recut(trace), split)
             summary.traces = len(seen)
         return summary
 

@@ -65,6 +65,7 @@ class BuildSummary(BaseModel):
     evaluation_refused: int = 0  # traces of evaluation tasks, counted among those left out
     rows_cut: int = 0  # whose old tool results were cut
     results_cut: int = 0  # in all these rows together
+    results_recut: int = 0  # of the kept traces: cut otherwise than they were when they were collected
     reasoning_rows: dict[str, int] = {}  # a key of REASONING_KINDS -> rows, both splits
     reasoning_written: int = 0  # traces of which the teacher wrote a revision with the reasoning that was missing
     train: Split = Split()
@@ -78,6 +79,8 @@ class BuildSummary(BaseModel):
     # The tasks of the kept traces, both splits: an evaluation counts those that it shares with them.
     task_ids: list[str] = []
     task_contents: list[str] = []  # trace.task_content of each
+    trace_ids: list[str] = []  # of the kept traces, both splits: what an adapter was trained on
+    erased: int = 0  # traces whose rows were erased since; all figures but those of the splits speak of before
 
     def sentence(self) -> str:
         train, validation = self.train, self.validation
@@ -90,6 +93,10 @@ class BuildSummary(BaseModel):
                 text += f" {what} left out: {reasons(left_out)}."
         if self.rows_cut:
             text += f" Old tool results were cut in {self.rows_cut} rows."
+        if self.erased:
+            text += f" The rows of {self.erased} traces were erased since."
+        if self.results_recut:
+            text += f" {self.results_recut} tool results were cut otherwise than when they were collected."
         return " ".join([text, *filter(None, [self.about_reasoning(), self.about_written()])])
 
     def about_written(self) -> str:

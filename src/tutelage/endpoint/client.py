@@ -13,7 +13,18 @@ import openai
 
 from tutelage.dialect.reasoning import apart
 from tutelage.endpoint.addresses import is_local
-from tutelage.errors import TutelageError
+from tutelage.endpoint.breaker import Breaker
+from tutelage.endpoint.clock import stopped
+from tutelage.endpoint.errors import (
+    ContextExceeded,
+    EndpointDown,
+    EndpointError,
+    EndpointTimeout,
+    EndpointUnreachable,
+    InvalidOutput,
+    NoCompletion,
+    Outage,
+)
 from tutelage.project import Sampling
 from tutelage.trace import Message, Tool, ToolCall
 
@@ -25,30 +36,8 @@ LONGEST_WAIT = 60.0  # seconds between two tries
 NO_KEY = "none"  # the client insists on a key; servers without one ignore it
 BUSY = (429, 502, 503, 504)  # of a server or of the proxy before it
 QUOTED_CHARACTERS = 400
-
-
-class EndpointError(TutelageError):
-    """The endpoint answered a request with an error."""
-
-
-class EndpointUnreachable(EndpointError):
-    """Nobody answers at the endpoint's URL, or it refuses every request (a wrong key, an unknown model)."""
-
-
-class EndpointTimeout(EndpointError):
-    """A model call took longer than it may."""
-
-
-class NoCompletion(EndpointError):
-    """The endpoint answered with something that is no chat completion: cut off, empty, or another thing altogether."""
-
-
-class InvalidOutput(EndpointError):
-    """The engine could not parse what the model wrote. Says more about the model than about the endpoint."""
-
-
-class ContextExceeded(EndpointError):
-    """The prompt is longer than the endpoint's context."""
+PROBE = (Message(role="user", content="Say yes."),)
+PROBE_TOKENS = 16
 
 
 @dataclass(frozen=True)
@@ -61,7 +50,14 @@ class Completion:
 
 
 class ChatEndpoint:
-    """An endpoint and how to ask it. Holds one pool of HTTP connections: share it among rollouts, then close it."""
+    """An endpoint and how to ask it. Holds one pool of HTTP connections: share it among rollouts, then close it.
+
+    With a breaker, calls wait while the endpoint is down.
+    """
+
+    breaker: Breaker | None = None
+    prompt_tokens = 0  # of all answers so far, as far as the endpoint tells
+    completion_tokens = 0
 
     def __init__(
         self,
@@ -94,11 +90,33 @@ class ChatEndpoint:
         send_reasoning: bool = True,
         max_tokens: int | None = None,
         extra: Mapping[str, Any] | None = None,
+        clock: asyncio.Timeout | None = None,
     ) -> Completion:
         """The model's answer to `messages`. `extra` goes into the request body, over the sampling's own extra fields.
 
-        Raises EndpointUnreachable, EndpointTimeout, InvalidOutput, ContextExceeded or EndpointError.
+        `clock` stands still while the endpoint keeps the call waiting. Raises an error of endpoint/errors.py.
         """
+        body = self._body(messages, tools, send_reasoning, max_tokens, extra)
+
+        async def ask() -> Completion:
+            return self._completion(await self._post(body, clock))
+
+        if self.breaker is None:
+            return await ask()
+        return await self.breaker.call(ask, self._probe, clock)
+
+    async def _probe(self) -> None:
+        """Whether the endpoint answers: the smallest request that shows it."""
+        await self._post(self._body(PROBE, (), False, PROBE_TOKENS, None), None)
+
+    def _body(
+        self,
+        messages: Sequence[Message],
+        tools: Sequence[Tool],
+        send_reasoning: bool,
+        max_tokens: int | None,
+        extra: Mapping[str, Any] | None,
+    ) -> dict[str, Any]:
         more = {**self._extra, **(extra or {})}
         body: dict[str, Any] = {
             "messages": [message.to_openai(reasoning=send_reasoning) for message in messages],
@@ -110,7 +128,7 @@ class ChatEndpoint:
             body["tools"] = [tool.to_openai() for tool in tools]
         if self.sampling.top_p is not None:
             body["top_p"] = self.sampling.top_p
-        return self._completion(await self._post({**body, **more}))
+        return {**body, **more}
 
     async def close(self) -> None:
         await self._client.close()
@@ -121,7 +139,7 @@ class ChatEndpoint:
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
-    async def _post(self, body: dict[str, Any]) -> dict[str, Any]:
+    async def _post(self, body: dict[str, Any], clock: asyncio.Timeout | None) -> dict[str, Any]:
         for attempt in range(BUSY_RETRIES + 1):
             try:
                 # `post` rather than `chat.completions.create`: the body is sent and kept as it is, unvalidated.
@@ -136,7 +154,8 @@ class ChatEndpoint:
                 if attempt >= FAULT_RETRIES:
                     raise
                 wait = _wait(attempt)
-            await asyncio.sleep(wait)
+            with stopped(clock):
+                await asyncio.sleep(wait)
         raise AssertionError("unreachable")
 
     def _parsed(self, response: str) -> dict[str, Any]:
@@ -156,6 +175,8 @@ class ChatEndpoint:
             message = _message(choice["message"])
         except (KeyError, TypeError, ValueError) as error:
             raise EndpointError(f"{self.url} answered with a message that cannot be read: {error}.") from None
+        self.prompt_tokens += usage.get("prompt_tokens") or 0
+        self.completion_tokens += usage.get("completion_tokens") or 0
         return Completion(
             message=message,
             finish_reason=choice.get("finish_reason"),
@@ -169,7 +190,7 @@ class ChatEndpoint:
         if isinstance(error, openai.APITimeoutError):
             return EndpointTimeout(f"{self.url} did not answer within {self._request_seconds:g} s.")
         if isinstance(error, openai.APIConnectionError):
-            return EndpointUnreachable(
+            return EndpointDown(
                 f"The endpoint {self.url} cannot be reached. Check that its server runs and that the URL is right."
             )
         status = error.status_code if isinstance(error, openai.APIStatusError) else None
@@ -181,7 +202,7 @@ class ChatEndpoint:
         if status in (401, 403):
             return EndpointUnreachable(f"The endpoint {self.url} refuses the key ({status}): {text}. Check the key.")
         if status in BUSY:
-            return EndpointUnreachable(
+            return EndpointDown(
                 f"The endpoint {self.url} is overloaded or down ({status}): {text}. Run again once it answers; "
                 "a lower [collect] concurrency may help."
             )
@@ -190,7 +211,8 @@ class ChatEndpoint:
                 f'The endpoint {self.url} does not know the path or the model "{self.model}" (404): {text}. '
                 "Check both; the URL of most servers ends in /v1."
             )
-        return EndpointError(f"The endpoint {self.url} answered {status or 'with an error'}: {text}")
+        kind = Outage if status is not None and status >= 500 else EndpointError
+        return kind(f"The endpoint {self.url} answered {status or 'with an error'}: {text}")
 
     def _quote(self, text: str) -> str:
         """`text` without the key, in case a server repeats it, cut to a length that fits an error."""

@@ -15,7 +15,8 @@ from tutelage.agent.arguments import is_object
 from tutelage.agent.offer import MANY, Offer
 from tutelage.agent.servers import connect_servers
 from tutelage.endpoint.addresses import is_local
-from tutelage.endpoint.client import ChatEndpoint, Completion, EndpointError
+from tutelage.endpoint.client import ChatEndpoint, Completion
+from tutelage.endpoint.errors import EndpointError
 from tutelage.endpoint.services import start_services
 from tutelage.endpoint.teacher import services_not_needed
 from tutelage.endpoint.vllm import family_of

@@ -17,8 +17,9 @@ from tutelage.agent.offer import Audience, Offer
 from tutelage.agent.pool import Job, run_tasks
 from tutelage.agent.servers import connect_servers
 from tutelage.agent.student import StudentView
-from tutelage.endpoint.client import ChatEndpoint, ContextExceeded, InvalidOutput
+from tutelage.endpoint.client import ChatEndpoint
 from tutelage.endpoint.embedded import EmbeddedEndpoint
+from tutelage.endpoint.errors import ContextExceeded, InvalidOutput
 from tutelage.endpoint.services import services_named_in, start_services
 from tutelage.endpoint.student import student_endpoint
 from tutelage.errors import TutelageError

@@ -5,7 +5,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from tutelage.errors import TutelageError
-from tutelage.project import Settings
+from tutelage.project import Settings, ToolResults
 from tutelage.render.fit import CutResults
 from tutelage.trace import Plain
 
@@ -17,7 +17,7 @@ class Serving(Plain):
 
     thinking: bool  # whether the template lets the student think
     send_reasoning: bool  # whether reasoning goes back to the student with the history
-    tool_result_characters: int  # longer results are cut with a notice
+    tool_results: ToolResults  # how longer ones are cut
     over_length: CutResults | None = None  # None: a conversation that is too long is shown as it is
 
     def write(self, folder: Path) -> None:
@@ -39,7 +39,7 @@ def planned_serving(settings: Settings) -> Serving:
     return Serving(
         thinking=student.thinking and dataset.reasoning != "off",
         send_reasoning=rollout.send_reasoning,
-        tool_result_characters=rollout.tool_result_characters,
+        tool_results=rollout.tool_results,
         over_length=over_length,
     )
 

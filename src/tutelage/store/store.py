@@ -16,6 +16,7 @@ from tutelage.errors import TutelageError
 from tutelage.store import schema
 from tutelage.store.blobs import read_blob
 from tutelage.store.database import open_database
+from tutelage.store.erasing import Erasing
 from tutelage.store.history import append, branch, chain, first_revision, last_rerun, step_values
 from tutelage.store.listing import Listing
 from tutelage.store.once import insert_once
@@ -38,6 +39,7 @@ from tutelage.store.summaries import (
     summarise,
     summary,
 )
+from tutelage.store.usage import Used
 from tutelage.trace import RERUN, Message, Step, StopReason, Task, Tool, Trace, Verdict, now
 
 
@@ -64,6 +66,8 @@ class TraceStore:
         self.listing = Listing(self._engine)
         self.reviews = Reviews(self._engine)
         self.scores = Scores(self._engine)
+        self.used = Used(self._engine)
+        self.erasing = Erasing(self._engine)
 
     def __enter__(self) -> Self:
         return self
