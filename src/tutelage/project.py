@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+from pydantic.alias_generators import to_camel
 
 from tutelage.errors import TutelageError
 from tutelage.redact import note_named_secrets, note_secret
@@ -153,6 +154,19 @@ class Settings(Section):
     train: dict[str, JsonValue] = Field({}, description="see docs/settings.md; checked by train/config.py")
 
 
+class OAuthClient(Section):
+    """`oauth` of a server in mcp.json: needed where the server registers no clients by itself."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, alias_generator=to_camel, validate_by_name=True)
+
+    client_id: str | None = None
+    client_secret: str | None = None
+    callback_port: int | None = None  # where the server knows the client with a fixed redirect
+    client_metadata_url: str | None = None  # of a page that describes the client, as newer servers take it
+    grant: Literal["authorization_code", "client_credentials"] = "authorization_code"  # the latter needs no person
+    issuer: str | None = None  # with client_credentials: the authorization server that may be shown the secret
+
+
 class McpServer(Section):
     """One entry of mcp.json's `mcpServers`, as other MCP clients write it."""
 
@@ -165,6 +179,7 @@ class McpServer(Section):
     cwd: str | None = None
     url: str | None = None
     headers: dict[str, str] = {}
+    oauth: OAuthClient = OAuthClient()
 
 
 class Project:
@@ -262,7 +277,8 @@ class Project:
             server = validate(McpServer, expand(entry, values, where), where)
             if bool(server.command) == bool(server.url):
                 raise TutelageError(f'{where} needs either "command" or "url".')
-            note_named_secrets({**server.env, **server.headers}, server.url)
+            secret = {"client_secret": server.oauth.client_secret or ""}
+            note_named_secrets({**server.env, **server.headers, **secret}, server.url)
             servers[name] = server.model_copy(update={"cwd": str(self.path(server.cwd))}) if server.cwd else server
         return servers
 

@@ -12,6 +12,7 @@ from typing import IO, Any, cast
 
 import httpx2
 from mcp.client import Client
+from mcp.client.auth import OAuthFlowError
 from mcp.client.session import ClientRequestContext, IncomingMessage
 from mcp.client.stdio import StdioServerParameters, stdio_client
 from mcp.client.streamable_http import streamable_http_client
@@ -38,6 +39,11 @@ from tutelage.endpoint.processes import last_lines
 from tutelage.errors import TutelageError
 from tutelage.project import McpServer
 from tutelage.redact import redact
+from tutelage.sign_in.client import of_the_client
+from tutelage.sign_in.person import SECONDS as SIGN_IN_SECONDS
+from tutelage.sign_in.person import signing_in
+from tutelage.sign_in.provider import OpenPage
+from tutelage.sign_in.rollouts import KeptSignIn, SignInNeeded
 from tutelage.world import World
 from tutelage.world.reaper import end_processes
 
@@ -56,7 +62,13 @@ class _Connection:
     name: str
     client: Client
     log: IO[bytes] | None  # a stdio server's standard error
+    sign_in: httpx2.Auth | None = None
     changed: bool = False  # whether the server said that it has other tools now
+
+    @property
+    def refusal(self) -> SignInNeeded | None:
+        """What the server said of our sign-in, where it did not take it."""
+        return self.sign_in.refusal if isinstance(self.sign_in, KeptSignIn) else None
 
     def quote(self) -> str:
         lines = last_lines(self.log) if self.log else ""
@@ -96,7 +108,8 @@ class Servers:
         """Call a tool; whatever goes wrong with the call itself is a result that a model can react to.
 
         A server that reports progress has `tool_seconds` from each report on, ten times as long in all. One that takes
-        longer is told that the call is cancelled. Raises ServerDied where the server is gone.
+        longer is told that the call is cancelled. Raises ServerDied where the server is gone, SignInNeeded where it
+        does not take our sign-in any more.
         """
         tool = self._by_name.get(name)
         if tool is None:
@@ -110,6 +123,8 @@ class Servers:
         except TimeoutError:
             return self._timed_out(name)
         except MCPError as error:
+            if connection.refusal:
+                raise connection.refusal from None
             if error.code == REQUEST_TIMEOUT:
                 return self._timed_out(name)
             if error.code == CONNECTION_CLOSED or error.message.lower() in GONE:
@@ -153,6 +168,7 @@ async def connect_servers(
     tool_seconds: float = 60.0,
     start_seconds: float = START_SECONDS,
     shared: Servers | None = None,
+    open_page: OpenPage | None = None,
 ) -> AsyncIterator[Servers]:
     """Start or reach every server for `world` and list the tools; `offer` says which of them are for the model.
 
@@ -160,8 +176,9 @@ async def connect_servers(
 
     A stdio server gets the world's environment and, unless its entry names another, the world's folder as its working
     directory; an HTTP server gets the world's headers. When they are closed, no process that ran in the world is left.
+    A server that wants somebody to sign in is shown the sign-in that is kept; `open_page` brings a person to its page.
     Raises TutelageError, with the last lines of its standard error, where one does not start, and where there are too
-    many tools.
+    many tools; SignInNeeded where a person is needed and not there.
     """
     body: BaseException | None = None
     try:
@@ -170,7 +187,7 @@ async def connect_servers(
                 own = {name: server for name, server in servers.items() if not shared or name not in shared.connections}
                 if any(server.command for server in own.values()):
                     stack.push_async_callback(_end_processes, world)
-                listed, connections = await _connect_all(stack, own, world, start_seconds)
+                listed, connections = await _connect_all(stack, own, world, start_seconds, open_page)
                 if shared:
                     order = list(servers)
                     listed = sorted([*listed, *shared.listed], key=lambda tool: order.index(tool.server))
@@ -193,29 +210,44 @@ async def _end_processes(world: World) -> None:
 
 
 async def _connect_all(
-    stack: AsyncExitStack, servers: Mapping[str, McpServer], world: World, start_seconds: float
+    stack: AsyncExitStack,
+    servers: Mapping[str, McpServer],
+    world: World,
+    start_seconds: float,
+    open_page: OpenPage | None,
 ) -> tuple[list[Listed], dict[str, _Connection]]:
     listed: list[Listed] = []
     connections: dict[str, _Connection] = {}
     for name, server in servers.items():
-        connections[name], found = await _connect(stack, name, server, world, start_seconds)
+        connections[name], found = await _connect(stack, name, server, world, start_seconds, open_page)
         listed += found
     return listed, connections
 
 
 async def _connect(
-    stack: AsyncExitStack, name: str, server: McpServer, world: World, start_seconds: float
+    stack: AsyncExitStack,
+    name: str,
+    server: McpServer,
+    world: World,
+    start_seconds: float,
+    open_page: OpenPage | None,
 ) -> tuple[_Connection, list[Listed]]:
     log = stack.enter_context(tempfile.TemporaryFile()) if server.command else None  # noqa: SIM115
+    auth: httpx2.Auth | None = None
     try:
-        async with asyncio.timeout(start_seconds):
-            transport = _stdio(server, world, log) if log else _http(await _http_client(stack, server, world), server)
-            connection = _Connection(name, _client(transport, server, world, lambda: connection), log)
+        async with asyncio.timeout(start_seconds + (SIGN_IN_SECONDS if open_page else 0)):
+            if log:
+                transport = _stdio(server, world, log)
+            else:
+                auth = await _sign_in(stack, name, server, open_page)
+                transport = await _http(stack, server, {**server.headers, **world.headers}, auth)
+            connection = _Connection(name, _client(transport, server, world, lambda: connection), log, auth)
             await stack.enter_async_context(connection.client)
             return connection, await list_tools(connection.client, name)
-    except TutelageError:
-        raise
     except Exception as error:
+        cause = (auth.refusal if isinstance(auth, KeptSignIn) else None) or first_cause(error)
+        if isinstance(cause, TutelageError):
+            raise cause from None
         raise TutelageError(redact(_not_started(name, server, error, start_seconds, log))) from None
 
 
@@ -256,19 +288,36 @@ def _stdio(server: McpServer, world: World, log: IO[bytes]) -> Any:
     return stdio_client(parameters, errlog=cast("Any", log))
 
 
-def _http(client: httpx2.AsyncClient, server: McpServer) -> Any:
+async def _sign_in(
+    stack: AsyncExitStack, name: str, server: McpServer, open_page: OpenPage | None
+) -> httpx2.Auth | None:
+    """What is added to requests to prove who we are; None where the entry's own headers do."""
+    if any(header.lower() == "authorization" for header in server.headers):
+        return None
+    url, client = server.url or "", server.oauth
+    if client.grant == "client_credentials":
+        return of_the_client(url, client)
+    if open_page:
+        return await stack.enter_async_context(signing_in(url, client, open_page))
+    return KeptSignIn(name, url, client, functools.partial(http_client, url))
+
+
+async def _http(stack: AsyncExitStack, server: McpServer, headers: Mapping[str, str], auth: httpx2.Auth | None) -> Any:
+    client = await stack.enter_async_context(http_client(server.url or "", headers, auth))
     return streamable_http_client(server.url or "", http_client=client)
 
 
-async def _http_client(stack: AsyncExitStack, server: McpServer, world: World) -> httpx2.AsyncClient:
-    """A client with the world's headers. Proxies are not asked for this machine's own addresses."""
-    client = httpx2.AsyncClient(
-        headers={**server.headers, **world.headers},
+def http_client(
+    url: str, headers: Mapping[str, str] | None = None, auth: httpx2.Auth | None = None
+) -> httpx2.AsyncClient:
+    """Proxies are not asked for this machine's own addresses."""
+    return httpx2.AsyncClient(
+        headers=headers,
+        auth=auth,
         timeout=httpx2.Timeout(30.0, read=300.0),  # the SDK's own: a server may hold a stream open
         verify=_tls(),
-        trust_env=not is_local(server.url or ""),
+        trust_env=not is_local(url),
     )
-    return await stack.enter_async_context(client)
 
 
 @functools.cache
@@ -280,6 +329,11 @@ def _tls() -> ssl.SSLContext:
 def _not_started(name: str, server: McpServer, error: Exception, start_seconds: float, log: IO[bytes] | None) -> str:
     """What went wrong in one sentence, what to do, and what the server itself said."""
     cause = first_cause(error)
+    if isinstance(cause, OAuthFlowError):
+        return (
+            f'mcp.json: server "{name}" at {server.url}: signing in failed: {sentence(cause)} If it registers no '
+            'clients by itself, register one there and give "oauth": {"clientId": …}.'
+        )
     if server.url:
         return (
             f'mcp.json: server "{name}" at {server.url} cannot be used: {sentence(cause)} '

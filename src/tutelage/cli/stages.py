@@ -21,6 +21,7 @@ from tutelage.cli.common import (
     open_project,
     open_store,
     output,
+    page_opener,
     progress,
 )
 from tutelage.errors import TutelageError
@@ -82,7 +83,7 @@ def collect(
             done = store.finished(run)
             attempts = opened.settings.collect.attempts
             left = sum((task.id, attempt) not in done for task in tasks for attempt in range(attempts))
-            found = overview(opened)
+            found = overview(opened, open_page=page_opener())
             plan = {"tasks": len(tasks), "rollouts": len(tasks) * attempts, "left": left, "tools": found.as_dict()}
             if not as_json:
                 Console().print(overview_table(found))
