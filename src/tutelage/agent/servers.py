@@ -1,21 +1,18 @@
 """The MCP servers of one rollout: connected, listed, called."""
 
 import asyncio
-import functools
 import logging
-import ssl
 import tempfile
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
-from typing import IO, Any, cast
+from dataclasses import dataclass, replace
+from typing import IO, Any
 
 import httpx2
 from mcp.client import Client
 from mcp.client.auth import OAuthFlowError
 from mcp.client.session import ClientRequestContext, IncomingMessage
-from mcp.client.stdio import StdioServerParameters, stdio_client
-from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.exceptions import MCPError
 from mcp_types import (
     CONNECTION_CLOSED,
@@ -32,16 +29,16 @@ from pydantic import FileUrl, ValidationError
 
 from tutelage import __version__
 from tutelage.agent.offer import Listed, Offer, Permission, model_tool, named
+from tutelage.agent.putting_back import held_and_put_back, put_back_by_tool
+from tutelage.agent.recordings import Call, Recording, recordings_of
 from tutelage.agent.results import ToolResult, tool_result
 from tutelage.agent.tool_list import list_tools
-from tutelage.endpoint.addresses import is_local
+from tutelage.agent.transports import http, sign_in, stdio
 from tutelage.endpoint.processes import last_lines
 from tutelage.errors import TutelageError
 from tutelage.project import McpServer
 from tutelage.redact import redact
-from tutelage.sign_in.client import of_the_client
 from tutelage.sign_in.person import SECONDS as SIGN_IN_SECONDS
-from tutelage.sign_in.person import signing_in
 from tutelage.sign_in.provider import OpenPage
 from tutelage.sign_in.rollouts import KeptSignIn, SignInNeeded
 from tutelage.world import World
@@ -83,7 +80,12 @@ class Servers:
     """
 
     def __init__(
-        self, listed: Sequence[Listed], connections: Mapping[str, _Connection], offer: Offer, tool_seconds: float
+        self,
+        listed: Sequence[Listed],
+        connections: Mapping[str, _Connection],
+        offer: Offer,
+        tool_seconds: float,
+        recordings: Mapping[str, Recording],
     ) -> None:
         self.listed = tuple(listed)
         self._offer = offer
@@ -92,6 +94,9 @@ class Servers:
         self.tools = tuple(model_tool(name, tool) for name, tool in self._by_name.items())
         self.tools_changed = False
         self.connections = connections  # by server
+        self._recordings = recordings
+        self._times: Counter[tuple[str, Call]] = Counter()  # by server and first call of its kind
+        self.replayed: Counter[str] = Counter()  # calls answered from a recording, by server
         self._tool_seconds = tool_seconds
 
     def only_reads(self, name: str) -> bool:
@@ -108,13 +113,31 @@ class Servers:
         """Call a tool; whatever goes wrong with the call itself is a result that a model can react to.
 
         A server that reports progress has `tool_seconds` from each report on, ten times as long in all. One that takes
-        longer is told that the call is cancelled. Raises ServerDied where the server is gone, SignInNeeded where it
-        does not take our sign-in any more.
+        longer is told that the call is cancelled. Raises ServerDied where the server is gone, or is replayed and has no
+        recording of the call; SignInNeeded where it does not take our sign-in any more.
         """
         tool = self._by_name.get(name)
         if tool is None:
             known = ", ".join(sorted(self._by_name))
             return ToolResult(f'There is no tool "{name}". The tools are: {known}.', is_error=True)
+        recording = self._recordings.get(tool.server)
+        if recording is None:
+            return await self._call(name, tool, arguments)
+        call = Call.of(tool.name, arguments)
+        self._times[tool.server, call] += 1
+        call = replace(call, time=self._times[tool.server, call])
+        if tool.server not in self.connections:
+            found = recording.result(call)
+            if found is None:
+                raise ServerDied(recording.unknown(call))
+            self.replayed[tool.server] += 1
+            return found
+        result = await self._call(name, tool, arguments)
+        if result != self._timed_out(name):
+            recording.add(call, result)
+        return result
+
+    async def _call(self, name: str, tool: Listed, arguments: dict[str, Any]) -> ToolResult:
         connection = self.connections[tool.server]
         try:
             if connection.changed:
@@ -169,6 +192,7 @@ async def connect_servers(
     start_seconds: float = START_SECONDS,
     shared: Servers | None = None,
     open_page: OpenPage | None = None,
+    put_back: bool = False,
 ) -> AsyncIterator[Servers]:
     """Start or reach every server for `world` and list the tools; `offer` says which of them are for the model.
 
@@ -176,7 +200,9 @@ async def connect_servers(
 
     A stdio server gets the world's environment and, unless its entry names another, the world's folder as its working
     directory; an HTTP server gets the world's headers. When they are closed, no process that ran in the world is left.
-    A server that wants somebody to sign in is shown the sign-in that is kept; `open_page` brings a person to its page.
+    One that is replayed is not started. With `put_back`, for a rollout, those that have a reset are held until it ends,
+    and reset. A server that wants somebody to sign in is shown the sign-in that is kept; `open_page` brings a person to
+    its page.
     Raises TutelageError, with the last lines of its standard error, where one does not start, and where there are too
     many tools; SignInNeeded where a person is needed and not there.
     """
@@ -185,14 +211,22 @@ async def connect_servers(
         async with AsyncExitStack() as stack:
             try:
                 own = {name: server for name, server in servers.items() if not shared or name not in shared.connections}
-                if any(server.command for server in own.values()):
+                recordings = recordings_of(servers)
+                live = {name: server for name, server in own.items() if server.mode != "replay"}
+                if put_back:
+                    await stack.enter_async_context(held_and_put_back(live, world))
+                if any(server.command for server in live.values()):
                     stack.push_async_callback(_end_processes, world)
-                listed, connections = await _connect_all(stack, own, world, start_seconds, open_page)
+                listed, connections = await _connect_all(stack, live, world, start_seconds, open_page)
+                for name in live if put_back else ():
+                    await put_back_by_tool(name, live[name], connections[name].client)
+                listed += _recorded(recordings, own, listed)
                 if shared:
-                    order = list(servers)
-                    listed = sorted([*listed, *shared.listed], key=lambda tool: order.index(tool.server))
+                    listed += [tool for tool in shared.listed if tool.server in shared.connections]
                     connections = {**connections, **shared.connections}
-                yield Servers(listed, connections, offer or Offer(), tool_seconds)
+                order = list(servers)
+                listed.sort(key=lambda tool: order.index(tool.server))
+                yield Servers(listed, connections, offer or Offer(), tool_seconds, recordings)
             except BaseException as error:
                 body = error
                 raise
@@ -202,6 +236,19 @@ async def connect_servers(
         if not isinstance(error, Exception):
             raise
         logger.debug("closing the MCP servers of world %s: %s", world.id, sentence(error))
+
+
+def _recorded(
+    recordings: Mapping[str, Recording], servers: Mapping[str, McpServer], listed: Sequence[Listed]
+) -> list[Listed]:
+    """The tools of the servers that are replayed; those of the ones that are recorded, among `listed`, are noted."""
+    found: list[Listed] = []
+    for name in recordings.keys() & servers.keys():
+        if servers[name].mode == "replay":
+            found += recordings[name].tools()
+        else:
+            recordings[name].add_tools([tool for tool in listed if tool.server == name])
+    return found
 
 
 async def _end_processes(world: World) -> None:
@@ -237,10 +284,10 @@ async def _connect(
     try:
         async with asyncio.timeout(start_seconds + (SIGN_IN_SECONDS if open_page else 0)):
             if log:
-                transport = _stdio(server, world, log)
+                transport = stdio(server, world, log)
             else:
-                auth = await _sign_in(stack, name, server, open_page)
-                transport = await _http(stack, server, {**server.headers, **world.headers}, auth)
+                auth = await sign_in(stack, name, server, open_page)
+                transport = await http(stack, server, {**server.headers, **world.headers}, auth)
             connection = _Connection(name, _client(transport, server, world, lambda: connection), log, auth)
             await stack.enter_async_context(connection.client)
             return connection, await list_tools(connection.client, name)
@@ -274,56 +321,6 @@ def _client(transport: Any, server: McpServer, world: World, connection: Callabl
         elicitation_callback=decline,
         message_handler=notice,
     )
-
-
-def _stdio(server: McpServer, world: World, log: IO[bytes]) -> Any:
-    parameters = StdioServerParameters(
-        command=server.command or "",
-        args=list(server.args),
-        env={**server.env, **world.environment},
-        cwd=server.cwd or world.folder,
-        encoding_error_handler="replace",
-    )
-    # The type says text; it is only ever handed to the process as its standard error.
-    return stdio_client(parameters, errlog=cast("Any", log))
-
-
-async def _sign_in(
-    stack: AsyncExitStack, name: str, server: McpServer, open_page: OpenPage | None
-) -> httpx2.Auth | None:
-    """What is added to requests to prove who we are; None where the entry's own headers do."""
-    if any(header.lower() == "authorization" for header in server.headers):
-        return None
-    url, client = server.url or "", server.oauth
-    if client.grant == "client_credentials":
-        return of_the_client(url, client)
-    if open_page:
-        return await stack.enter_async_context(signing_in(url, client, open_page))
-    return KeptSignIn(name, url, client, functools.partial(http_client, url))
-
-
-async def _http(stack: AsyncExitStack, server: McpServer, headers: Mapping[str, str], auth: httpx2.Auth | None) -> Any:
-    client = await stack.enter_async_context(http_client(server.url or "", headers, auth))
-    return streamable_http_client(server.url or "", http_client=client)
-
-
-def http_client(
-    url: str, headers: Mapping[str, str] | None = None, auth: httpx2.Auth | None = None
-) -> httpx2.AsyncClient:
-    """Proxies are not asked for this machine's own addresses."""
-    return httpx2.AsyncClient(
-        headers=headers,
-        auth=auth,
-        timeout=httpx2.Timeout(30.0, read=300.0),  # the SDK's own: a server may hold a stream open
-        verify=_tls(),
-        trust_env=not is_local(url),
-    )
-
-
-@functools.cache
-def _tls() -> ssl.SSLContext:
-    """One for all clients: reading the certificates takes 20 ms."""
-    return ssl.create_default_context()
 
 
 def _not_started(name: str, server: McpServer, error: Exception, start_seconds: float, log: IO[bytes] | None) -> str:
