@@ -14,9 +14,10 @@ import tomllib
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
+from pydantic.alias_generators import to_camel
 
 from tutelage.errors import TutelageError
 from tutelage.redact import note_named_secrets, note_secret
@@ -107,7 +108,7 @@ class RolloutLimits(Section):
 
 
 class ToolRules(Section):
-    """The MCP server NAME: which of its tools are offered and may be called, and whether rollouts share it.
+    """The MCP server NAME: which of its tools are offered and may be called, and how rollouts come by it.
 
     A pattern is a tool's name with `*` and `?`, or `@read-only` or `@destructive`: what the server says of its tool.
     What must not be called is not offered. `tutelage tools` shows the outcome.
@@ -116,6 +117,15 @@ class ToolRules(Section):
     share: bool = Field(
         False, description="one server for all rollouts at once: faster, for one that keeps nothing and knows no world"
     )
+    mode: Literal["live", "record", "replay"] = Field(
+        "live",
+        description="for one that cannot be had fresh: record its results in recordings/NAME.jsonl, then answer from "
+        "there without it; a call that was never recorded ends the rollout",
+    )
+    reset_command: tuple[str, ...] = Field(
+        (), description="program and arguments that put it back before each rollout, which then has it alone"
+    )
+    reset_tool: str | None = Field(None, description="or a tool of its own that does, called without arguments")
     include: tuple[str, ...] = Field(("*",), description="tools to offer")
     exclude: tuple[str, ...] = Field((), description="of those, tools to leave out")
     allow: tuple[str, ...] = Field(("*",), description="tools that may be called")
@@ -124,6 +134,12 @@ class ToolRules(Section):
     )
     ask: tuple[str, ...] = Field((), description="tools that only a person may allow, each call: in `chat` and re-runs")
     deny: tuple[str, ...] = Field((), description="tools that nobody may call, whatever the others say")
+
+    @model_validator(mode="after")
+    def _one_at_a_time(self) -> Self:
+        if self.share and (self.reset_command or self.reset_tool):
+            raise ValueError("a server that rollouts share cannot be reset for each; leave out share or the reset")
+        return self
 
 
 class Collect(Section):
@@ -180,8 +196,29 @@ class Settings(Section):
     train: dict[str, JsonValue] = Field({}, description="see docs/settings.md; checked by train/config.py")
 
 
+class OAuthClient(Section):
+    """`oauth` of a server in mcp.json: needed where the server registers no clients by itself."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, alias_generator=to_camel, validate_by_name=True)
+
+    client_id: str | None = None
+    client_secret: str | None = None
+    callback_port: int | None = None  # where the server knows the client with a fixed redirect
+    client_metadata_url: str | None = None  # of a page that describes the client, as newer servers take it
+    grant: Literal["authorization_code", "client_credentials"] = "authorization_code"  # the latter needs no person
+    issuer: str | None = None  # with client_credentials: the authorization server that may be shown the secret
+
+
+class Reset(Section):
+    """How a server is put back before a rollout."""
+
+    command: tuple[str, ...] = ()
+    tool: str | None = None
+    lock: Path  # held by the rollout that has the server; in the project's folder, where the command runs
+
+
 class McpServer(Section):
-    """One entry of mcp.json's `mcpServers`, as other MCP clients write it."""
+    """One entry of mcp.json's `mcpServers`, as other MCP clients write it, and what tutelage.toml says of it."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
@@ -192,6 +229,11 @@ class McpServer(Section):
     cwd: str | None = None
     url: str | None = None
     headers: dict[str, str] = {}
+    oauth: OAuthClient = OAuthClient()
+    # Of tutelage.toml:
+    mode: Literal["live", "record", "replay"] = "live"
+    recording: Path | None = None
+    reset: Reset | None = None
 
 
 class Project:
@@ -289,9 +331,23 @@ class Project:
             server = validate(McpServer, expand(entry, values, where), where)
             if bool(server.command) == bool(server.url):
                 raise TutelageError(f'{where} needs either "command" or "url".')
-            note_named_secrets({**server.env, **server.headers}, server.url)
-            servers[name] = server.model_copy(update={"cwd": str(self.path(server.cwd))}) if server.cwd else server
+            secret = {"client_secret": server.oauth.client_secret or ""}
+            note_named_secrets({**server.env, **server.headers, **secret}, server.url)
+            cwd = {"cwd": str(self.path(server.cwd))} if server.cwd else {}
+            servers[name] = server.model_copy(update={**cwd, **self._ways(name, values)})
         return servers
+
+    def _ways(self, name: str, values: Mapping[str, str]) -> dict[str, Any]:
+        """What tutelage.toml says of how rollouts come by a server."""
+        rules = self.settings.servers.get(name, ToolRules())
+        file = re.sub(r"[^\w.-]", "_", name)
+        command = expand(rules.reset_command, values, f'{self.path(SETTINGS_FILE)}: servers.{name}: "reset_command"')
+        reset = Reset(command=command, tool=rules.reset_tool, lock=self.path(f".{file}.lock"))
+        return {
+            "mode": rules.mode,
+            "recording": self.path("recordings") / f"{file}.jsonl",
+            "reset": reset if command or rules.reset_tool else None,
+        }
 
 
 def read_tasks(path: Path) -> list[Task]:

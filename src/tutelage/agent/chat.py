@@ -70,7 +70,9 @@ def run_chat(
             limits = view.limits if view else project.settings.rollout
             limits = limits.model_copy(update={"max_seconds": PATIENCE_SECONDS, "max_steps": 10_000})
             offer = Offer.of(project, Audience.PERSON if confirm else Audience.STUDENT if view else Audience.TEACHER)
-            servers = connect_servers(project.mcp_servers(values), world, offer=offer, tool_seconds=limits.tool_seconds)
+            servers = connect_servers(
+                project.mcp_servers(values), world, offer=offer, tool_seconds=limits.tool_seconds, put_back=True
+            )
             async with endpoint(values) as asked, servers as connected:
                 about = note_of(limits.tool_results)
                 if world_task is not task:

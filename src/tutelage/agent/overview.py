@@ -15,6 +15,8 @@ from tutelage.world import open_world, worlds_folder
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from tutelage.sign_in.provider import OpenPage
+
 
 @dataclass(frozen=True)
 class ToolLine:
@@ -47,19 +49,21 @@ class Overview:
         return f"{offered} of {len(self.tools)} tools are offered to the {self.audience}. {cost}{many}"
 
 
-def overview(project: Project, audience: Audience = Audience.TEACHER) -> Overview:
+def overview(project: Project, audience: Audience = Audience.TEACHER, open_page: "OpenPage | None" = None) -> Overview:
     """Start the servers in a world of their own, and look. Raises TutelageError where they cannot be used.
 
-    Too many tools are listed too: it is here that a person sees what to leave out.
+    Too many tools are listed too: it is here that a person sees what to leave out. `open_page` brings them to the page
+    of a server that wants them to sign in.
     """
     offer = replace(Offer.of(project, audience), max_tools=sys.maxsize)
     with worlds_folder() as worlds, start_services(project, worlds) as values:
         task = next(iter(project.tasks("train")), None) or Task(id="tools", turns=("…",))
         with open_world(task, worlds, project.prepare) as world:
+            servers = project.mcp_servers(values)
 
             async def listed() -> tuple[Listed, ...]:
-                async with connect_servers(project.mcp_servers(values), world, offer=offer) as servers:
-                    return servers.listed
+                async with connect_servers(servers, world, offer=offer, open_page=open_page) as connected:
+                    return connected.listed
 
             found = asyncio.run(listed())
     offered = named(offer.offered(found))

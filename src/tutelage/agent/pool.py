@@ -169,7 +169,12 @@ class _Pool:
     async def _in_world(self, job: Job, world: World) -> Finished | None:
         view, about = self.view, {**note_of(self.limits.tool_results), **(self.metadata or {})}
         connecting = connect_servers(
-            self.servers, world, offer=self.offer, tool_seconds=self.limits.tool_seconds, shared=self.shared
+            self.servers,
+            world,
+            offer=self.offer,
+            tool_seconds=self.limits.tool_seconds,
+            shared=self.shared,
+            put_back=True,
         )
         async with connecting as servers:
             recording = self.store.begin(

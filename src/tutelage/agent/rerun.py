@@ -117,6 +117,7 @@ async def rerun(
                 world,
                 offer=Offer.of(project, Audience.PERSON),
                 tool_seconds=limits.tool_seconds,
+                put_back=True,
             ) as servers,
         ):
             _offer_the_same(servers, plan.trace.tools)

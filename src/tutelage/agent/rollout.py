@@ -47,6 +47,7 @@ class RolloutEnd:
     detail: str = ""  # of an error: what the endpoint or the server said
     results_cut: int = 0  # tool results that the last requests no longer showed in full
     tools_changed: bool = False  # a server said that it has other tools than at the start, which the model still saw
+    replayed: dict[str, int] = field(default_factory=dict)  # calls answered from a recording, by server
 
     @property
     def notes(self) -> dict[str, JsonValue]:
@@ -55,6 +56,7 @@ class RolloutEnd:
             "detail": self.detail,
             "results_cut": self.results_cut,
             "tools_changed": self.tools_changed,
+            "replayed": {**self.replayed},
         }
         return {key: value for key, value in notes.items() if value}
 
@@ -155,6 +157,7 @@ class Rollout:
             redact(stop.detail),
             self.results_cut,
             self.servers.tools_changed,
+            dict(self.servers.replayed),
         )
 
     async def _answer_turn(self) -> None:

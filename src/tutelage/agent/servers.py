@@ -1,20 +1,18 @@
 """The MCP servers of one rollout: connected, listed, called."""
 
 import asyncio
-import functools
 import logging
-import ssl
 import tempfile
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
-from typing import IO, Any, cast
+from dataclasses import dataclass, replace
+from typing import IO, Any
 
 import httpx2
 from mcp.client import Client
+from mcp.client.auth import OAuthFlowError
 from mcp.client.session import ClientRequestContext, IncomingMessage
-from mcp.client.stdio import StdioServerParameters, stdio_client
-from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.exceptions import MCPError
 from mcp_types import (
     CONNECTION_CLOSED,
@@ -31,13 +29,18 @@ from pydantic import FileUrl, ValidationError
 
 from tutelage import __version__
 from tutelage.agent.offer import Listed, Offer, Permission, model_tool, named
+from tutelage.agent.putting_back import held_and_put_back, put_back_by_tool
+from tutelage.agent.recordings import Call, Recording, recordings_of
 from tutelage.agent.results import ToolResult, tool_result
 from tutelage.agent.tool_list import list_tools
-from tutelage.endpoint.addresses import is_local
+from tutelage.agent.transports import http, sign_in, stdio
 from tutelage.endpoint.processes import last_lines
 from tutelage.errors import TutelageError
 from tutelage.project import McpServer
 from tutelage.redact import redact
+from tutelage.sign_in.person import SECONDS as SIGN_IN_SECONDS
+from tutelage.sign_in.provider import OpenPage
+from tutelage.sign_in.rollouts import KeptSignIn, SignInNeeded
 from tutelage.world import World
 from tutelage.world.reaper import end_processes
 
@@ -56,7 +59,13 @@ class _Connection:
     name: str
     client: Client
     log: IO[bytes] | None  # a stdio server's standard error
+    sign_in: httpx2.Auth | None = None
     changed: bool = False  # whether the server said that it has other tools now
+
+    @property
+    def refusal(self) -> SignInNeeded | None:
+        """What the server said of our sign-in, where it did not take it."""
+        return self.sign_in.refusal if isinstance(self.sign_in, KeptSignIn) else None
 
     def quote(self) -> str:
         lines = last_lines(self.log) if self.log else ""
@@ -71,7 +80,12 @@ class Servers:
     """
 
     def __init__(
-        self, listed: Sequence[Listed], connections: Mapping[str, _Connection], offer: Offer, tool_seconds: float
+        self,
+        listed: Sequence[Listed],
+        connections: Mapping[str, _Connection],
+        offer: Offer,
+        tool_seconds: float,
+        recordings: Mapping[str, Recording],
     ) -> None:
         self.listed = tuple(listed)
         self._offer = offer
@@ -80,6 +94,9 @@ class Servers:
         self.tools = tuple(model_tool(name, tool) for name, tool in self._by_name.items())
         self.tools_changed = False
         self.connections = connections  # by server
+        self._recordings = recordings
+        self._times: Counter[tuple[str, Call]] = Counter()  # by server and first call of its kind
+        self.replayed: Counter[str] = Counter()  # calls answered from a recording, by server
         self._tool_seconds = tool_seconds
 
     def only_reads(self, name: str) -> bool:
@@ -96,12 +113,31 @@ class Servers:
         """Call a tool; whatever goes wrong with the call itself is a result that a model can react to.
 
         A server that reports progress has `tool_seconds` from each report on, ten times as long in all. One that takes
-        longer is told that the call is cancelled. Raises ServerDied where the server is gone.
+        longer is told that the call is cancelled. Raises ServerDied where the server is gone, or is replayed and has no
+        recording of the call; SignInNeeded where it does not take our sign-in any more.
         """
         tool = self._by_name.get(name)
         if tool is None:
             known = ", ".join(sorted(self._by_name))
             return ToolResult(f'There is no tool "{name}". The tools are: {known}.', is_error=True)
+        recording = self._recordings.get(tool.server)
+        if recording is None:
+            return await self._call(name, tool, arguments)
+        call = Call.of(tool.name, arguments)
+        self._times[tool.server, call] += 1
+        call = replace(call, time=self._times[tool.server, call])
+        if tool.server not in self.connections:
+            found = recording.result(call)
+            if found is None:
+                raise ServerDied(recording.unknown(call))
+            self.replayed[tool.server] += 1
+            return found
+        result = await self._call(name, tool, arguments)
+        if result != self._timed_out(name):
+            recording.add(call, result)
+        return result
+
+    async def _call(self, name: str, tool: Listed, arguments: dict[str, Any]) -> ToolResult:
         connection = self.connections[tool.server]
         try:
             if connection.changed:
@@ -110,6 +146,8 @@ class Servers:
         except TimeoutError:
             return self._timed_out(name)
         except MCPError as error:
+            if connection.refusal:
+                raise connection.refusal from None
             if error.code == REQUEST_TIMEOUT:
                 return self._timed_out(name)
             if error.code == CONNECTION_CLOSED or error.message.lower() in GONE:
@@ -153,6 +191,8 @@ async def connect_servers(
     tool_seconds: float = 60.0,
     start_seconds: float = START_SECONDS,
     shared: Servers | None = None,
+    open_page: OpenPage | None = None,
+    put_back: bool = False,
 ) -> AsyncIterator[Servers]:
     """Start or reach every server for `world` and list the tools; `offer` says which of them are for the model.
 
@@ -160,22 +200,33 @@ async def connect_servers(
 
     A stdio server gets the world's environment and, unless its entry names another, the world's folder as its working
     directory; an HTTP server gets the world's headers. When they are closed, no process that ran in the world is left.
+    One that is replayed is not started. With `put_back`, for a rollout, those that have a reset are held until it ends,
+    and reset. A server that wants somebody to sign in is shown the sign-in that is kept; `open_page` brings a person to
+    its page.
     Raises TutelageError, with the last lines of its standard error, where one does not start, and where there are too
-    many tools.
+    many tools; SignInNeeded where a person is needed and not there.
     """
     body: BaseException | None = None
     try:
         async with AsyncExitStack() as stack:
             try:
                 own = {name: server for name, server in servers.items() if not shared or name not in shared.connections}
-                if any(server.command for server in own.values()):
+                recordings = recordings_of(servers)
+                live = {name: server for name, server in own.items() if server.mode != "replay"}
+                if put_back:
+                    await stack.enter_async_context(held_and_put_back(live, world))
+                if any(server.command for server in live.values()):
                     stack.push_async_callback(_end_processes, world)
-                listed, connections = await _connect_all(stack, own, world, start_seconds)
+                listed, connections = await _connect_all(stack, live, world, start_seconds, open_page)
+                for name in live if put_back else ():
+                    await put_back_by_tool(name, live[name], connections[name].client)
+                listed += _recorded(recordings, own, listed)
                 if shared:
-                    order = list(servers)
-                    listed = sorted([*listed, *shared.listed], key=lambda tool: order.index(tool.server))
+                    listed += [tool for tool in shared.listed if tool.server in shared.connections]
                     connections = {**connections, **shared.connections}
-                yield Servers(listed, connections, offer or Offer(), tool_seconds)
+                order = list(servers)
+                listed.sort(key=lambda tool: order.index(tool.server))
+                yield Servers(listed, connections, offer or Offer(), tool_seconds, recordings)
             except BaseException as error:
                 body = error
                 raise
@@ -187,35 +238,63 @@ async def connect_servers(
         logger.debug("closing the MCP servers of world %s: %s", world.id, sentence(error))
 
 
+def _recorded(
+    recordings: Mapping[str, Recording], servers: Mapping[str, McpServer], listed: Sequence[Listed]
+) -> list[Listed]:
+    """The tools of the servers that are replayed; those of the ones that are recorded, among `listed`, are noted."""
+    found: list[Listed] = []
+    for name in recordings.keys() & servers.keys():
+        if servers[name].mode == "replay":
+            found += recordings[name].tools()
+        else:
+            recordings[name].add_tools([tool for tool in listed if tool.server == name])
+    return found
+
+
 async def _end_processes(world: World) -> None:
     """What the servers started and left behind. They had their time to go."""
     await asyncio.shield(asyncio.to_thread(end_processes, world.folder, 0.0))
 
 
 async def _connect_all(
-    stack: AsyncExitStack, servers: Mapping[str, McpServer], world: World, start_seconds: float
+    stack: AsyncExitStack,
+    servers: Mapping[str, McpServer],
+    world: World,
+    start_seconds: float,
+    open_page: OpenPage | None,
 ) -> tuple[list[Listed], dict[str, _Connection]]:
     listed: list[Listed] = []
     connections: dict[str, _Connection] = {}
     for name, server in servers.items():
-        connections[name], found = await _connect(stack, name, server, world, start_seconds)
+        connections[name], found = await _connect(stack, name, server, world, start_seconds, open_page)
         listed += found
     return listed, connections
 
 
 async def _connect(
-    stack: AsyncExitStack, name: str, server: McpServer, world: World, start_seconds: float
+    stack: AsyncExitStack,
+    name: str,
+    server: McpServer,
+    world: World,
+    start_seconds: float,
+    open_page: OpenPage | None,
 ) -> tuple[_Connection, list[Listed]]:
     log = stack.enter_context(tempfile.TemporaryFile()) if server.command else None  # noqa: SIM115
+    auth: httpx2.Auth | None = None
     try:
-        async with asyncio.timeout(start_seconds):
-            transport = _stdio(server, world, log) if log else _http(await _http_client(stack, server, world), server)
-            connection = _Connection(name, _client(transport, server, world, lambda: connection), log)
+        async with asyncio.timeout(start_seconds + (SIGN_IN_SECONDS if open_page else 0)):
+            if log:
+                transport = stdio(server, world, log)
+            else:
+                auth = await sign_in(stack, name, server, open_page)
+                transport = await http(stack, server, {**server.headers, **world.headers}, auth)
+            connection = _Connection(name, _client(transport, server, world, lambda: connection), log, auth)
             await stack.enter_async_context(connection.client)
             return connection, await list_tools(connection.client, name)
-    except TutelageError:
-        raise
     except Exception as error:
+        cause = (auth.refusal if isinstance(auth, KeptSignIn) else None) or first_cause(error)
+        if isinstance(cause, TutelageError):
+            raise cause from None
         raise TutelageError(redact(_not_started(name, server, error, start_seconds, log))) from None
 
 
@@ -244,42 +323,14 @@ def _client(transport: Any, server: McpServer, world: World, connection: Callabl
     )
 
 
-def _stdio(server: McpServer, world: World, log: IO[bytes]) -> Any:
-    parameters = StdioServerParameters(
-        command=server.command or "",
-        args=list(server.args),
-        env={**server.env, **world.environment},
-        cwd=server.cwd or world.folder,
-        encoding_error_handler="replace",
-    )
-    # The type says text; it is only ever handed to the process as its standard error.
-    return stdio_client(parameters, errlog=cast("Any", log))
-
-
-def _http(client: httpx2.AsyncClient, server: McpServer) -> Any:
-    return streamable_http_client(server.url or "", http_client=client)
-
-
-async def _http_client(stack: AsyncExitStack, server: McpServer, world: World) -> httpx2.AsyncClient:
-    """A client with the world's headers. Proxies are not asked for this machine's own addresses."""
-    client = httpx2.AsyncClient(
-        headers={**server.headers, **world.headers},
-        timeout=httpx2.Timeout(30.0, read=300.0),  # the SDK's own: a server may hold a stream open
-        verify=_tls(),
-        trust_env=not is_local(server.url or ""),
-    )
-    return await stack.enter_async_context(client)
-
-
-@functools.cache
-def _tls() -> ssl.SSLContext:
-    """One for all clients: reading the certificates takes 20 ms."""
-    return ssl.create_default_context()
-
-
 def _not_started(name: str, server: McpServer, error: Exception, start_seconds: float, log: IO[bytes] | None) -> str:
     """What went wrong in one sentence, what to do, and what the server itself said."""
     cause = first_cause(error)
+    if isinstance(cause, OAuthFlowError):
+        return (
+            f'mcp.json: server "{name}" at {server.url}: signing in failed: {sentence(cause)} If it registers no '
+            'clients by itself, register one there and give "oauth": {"clientId": …}.'
+        )
     if server.url:
         return (
             f'mcp.json: server "{name}" at {server.url} cannot be used: {sentence(cause)} '

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from tutelage.endpoint.embedded import EmbeddedEndpoint
     from tutelage.project import Project
+    from tutelage.sign_in.provider import OpenPage
     from tutelage.store import TraceStore
 
 ProjectOption = Annotated[Path, typer.Option("--project", "-p", help="The project folder (holds tutelage.toml).")]
@@ -67,6 +68,21 @@ def console() -> "Console":
     from rich.console import Console
 
     return Console(stderr=True)
+
+
+def page_opener() -> "OpenPage | None":
+    """What brings a person to a page, in their browser if they have one here; None where no person is there."""
+    if not sys.stderr.isatty():
+        return None
+
+    async def open_page(url: str) -> None:
+        import webbrowser
+
+        print(f"A server wants you to sign in. Open this page on this machine:\n{url}", file=sys.stderr, flush=True)
+        if sys.platform == "darwin" or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"):
+            webbrowser.open(url)
+
+    return open_page
 
 
 def reviewer() -> str:

@@ -21,6 +21,7 @@ from tutelage.cli.common import (
     open_project,
     open_store,
     output,
+    page_opener,
     progress,
 )
 from tutelage.errors import TutelageError
@@ -90,7 +91,8 @@ def collect(
         teacher = opened.teacher(teacher_url, teacher_model)
         limits = Limits.of(opened.settings.collect, teacher, max_tokens, max_cost, max_minutes)
         if dry_run:
-            plan, found = estimate(opened, store, run, teacher, limit), overview(opened)
+            plan = estimate(opened, store, run, teacher, limit)
+            found = overview(opened, open_page=page_opener())
             if not as_json:
                 Console().print(overview_table(found))
             text = f"{found.sentence()}\n{plan.sentence()}"
