@@ -19,6 +19,7 @@ from transformers import AttentionInterface, PreTrainedModel
 from tutelage.errors import TutelageError
 from tutelage.train.compute import as_typed
 from tutelage.train.tree import Segment, Tree
+from tutelage.train.trunk import Trunk, Trunks
 
 NAME = "tutelage_tree"
 QUERIES = 128  # at most so many queries a piece
@@ -35,10 +36,19 @@ class Plan:
     tree: Tree
     pieces: Pieces
     keep: bool  # the probabilities, for the backward pass
+    trunk: Trunk | None = None  # what frozen layers may know already
 
     @cached_property
     def _windowed(self) -> dict[int, Pieces]:
         return {}
+
+    @cached_property
+    def after_trunk(self) -> "Plan":
+        """Its pieces without the queries of the trunk."""
+        assert self.trunk
+        first = len(self.trunk)
+        pieces = tuple((max(start, first), end, slices) for start, end, slices in self.pieces if end > first)
+        return Plan(self.tree, pieces, keep=False)
 
     def within(self, window: int | None) -> Pieces:
         """The pieces, with keys further above than every query's window left out."""
@@ -57,7 +67,8 @@ def attention_plan(tree: Tree, model: PreTrainedModel) -> Plan:
     config = model.config.get_text_config()
     pairs = sum((end - start) * sum(b - a for a, b in slices) for start, end, slices in pieces)
     size = pairs * config.num_attention_heads * config.num_hidden_layers * model.dtype.itemsize
-    return Plan(tree, pieces, size <= KEPT)
+    trunks: Trunks | None = getattr(model, "trunks", None)
+    return Plan(tree, pieces, size <= KEPT, trunks.of(tree) if trunks else None)
 
 
 def _cut(segment: Segment) -> Iterator[tuple[int, int, Slices]]:
@@ -99,8 +110,16 @@ def tree_attention(
         raise TutelageError(f"Prefix trees do not support this model's attention ({what}). Choose another student.")
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     dtype = value.dtype  # under autocast the rotated q and k are float32
-    out = _TreeAttention.apply(query[0].to(dtype), key[0].to(dtype), value[0], tree_plan, sliding_window, scale)
-    return out[None], None
+    query, key, tokens = query.to(dtype), key.to(dtype), query.shape[2]
+    trunk = tree_plan.trunk
+    if trunk and module.layer_idx < trunk.layers:
+        if trunk.known:
+            tree_plan = tree_plan.after_trunk
+            query, key, value = trunk.before(module.layer_idx, query, key, value)
+        else:
+            trunk.keep(module.layer_idx, key, value)
+    out = _TreeAttention.apply(query[0], key[0], value[0], tree_plan, sliding_window, scale)
+    return out[None, query.shape[2] - tokens :], None
 
 
 class _TreeAttention(torch.autograd.Function):  # type: ignore[misc]  # seen as Any

@@ -14,6 +14,7 @@ from tutelage.train.fast import speed_up
 from tutelage.train.hybrid import follow_branches
 from tutelage.train.lora import add_lora, go_on_from
 from tutelage.train.sharing import why_not_shared
+from tutelage.train.trunk import keep_trunks
 from tutelage.train.weights import folder_config
 
 logger = logging.getLogger(__name__)
@@ -28,6 +29,8 @@ def prepare(weights: Path, config: TrainConfig, compute: Compute) -> tuple[PeftM
     separate = why_not_shared(model.get_base_model())
     if separate:
         logger.warning("This student cannot share what rows have in common (%s): each is computed alone.", separate)
+    else:
+        keep_trunks(model.get_base_model())
     speed_up(model)
     return model, separate is None
 
