@@ -49,14 +49,16 @@ class Drain:
         """Drain until the end. A store that fails is tried again, from what it holds: nothing is kept in memory."""
         with self._spool.locked("drain", wait=True):
             while True:
+                last = self.ended.is_set()
                 try:
                     with TraceStore(self.settings.store) as store:
                         self._with(store)
                     return
                 except (DBAPIError, TutelageError) as error:
                     self._say_failure(error)
-                if self.ended.wait(RETRY_SECONDS):
+                if last:
                     return
+                self.ended.wait(RETRY_SECONDS)
 
     def _with(self, store: TraceStore) -> None:
         recorder = Recorder(store, self.settings.run)
