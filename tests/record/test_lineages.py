@@ -3,6 +3,7 @@
 import itertools
 import json
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from record_helpers import drained, shape
 from tutelage.record.recorder import Recorder
 from tutelage.record.spool import Spool, read
 from tutelage.store import TraceStore
-from tutelage.trace import StopReason, Trace, now
+from tutelage.trace import Message, Step, StopReason, Task, Trace, now
 
 SUMMARY = "So far the agent looked in the cellar and in the attic, and found the lamp in neither. " * 3
 
@@ -181,13 +182,50 @@ def test_a_recorder_goes_on_where_another_one_was_killed_and_records_nothing_twi
     agent: Agent, store: TraceStore
 ) -> None:
     history = agent.ask([user("Look.")], agent.call(what="cellar"))
-    first = Recorder(store, "record")
+    first = Recorder(store, "record", agent.spool.owner())
     (waiting,) = agent.spool.waiting()
     first.record(waiting.id, read(waiting))  # killed before it removed the exchange from the spool
     agent.ask([*history, result(history)], "Nothing there.")
     (trace,) = drained(agent.spool, store)
     assert shape(trace) == ["u: Look.", 'a: look{"what": "cellar"}', "t: nothing", "a: Nothing there."]
     assert trace.stop_reason is StopReason.ANSWER
+
+
+def test_two_recorders_of_one_run_go_on_and_finish_each_its_own_traces(
+    agent: Agent, store: TraceStore, tmp_path: Path
+) -> None:
+    other = Agent(Spool(tmp_path / "other"))
+    for asked in (agent, other):  # by two agents, the same: one begins while the other's trace is open
+        history = asked.ask([user("Look.")], asked.call(what="cellar"))
+        recorder = Recorder(store, "record", asked.spool.owner())
+        (waiting,) = asked.spool.waiting()
+        recorder.record(waiting.id, read(waiting))
+        asked.spool.remove(waiting)
+        asked.ask([*history, result(history)], f"Nothing, says {asked.spool.folder.name}.")
+    assert len(drained(other.spool, store)) == 1  # the first one's is still open
+    first, second = drained(agent.spool, store)
+    assert [shape(trace)[-1] for trace in (first, second)] == [
+        "a: Nothing, says recordings.",
+        "a: Nothing, says other.",
+    ]
+    assert [len(trace.steps) for trace in (first, second)] == [2, 2]
+    assert (first.task.id, {first.attempt, second.attempt}) == (second.task.id, {0, 1})
+
+
+def test_traces_that_two_recorders_began_as_the_same_attempt_are_both_kept(agent: Agent, store: TraceStore) -> None:
+    task, seen = Task(id="recorded-1", turns=("Look.",)), Message(role="user", content="Look.")
+    recordings = [store.begin(run="record", task=task, attempt=0, model="m", tools=()) for _ in range(2)]
+    for recording in recordings:
+        step, notes = Step(seen=1, started=now(), seconds=1.0), {"lineage": "recorded", "task": task.id}
+        notes |= {"recorder": recording.id, "session": recording.id, "exchange": "1"}
+        answer = Message(role="assistant", content=recording.id)
+        recording.exchange((seen,), step, answer, {"recorded": notes})
+    for recording in recordings:
+        assert Recorder(store, "record", recording.id).finish() == 1
+    traces = list(store.traces(run="record"))
+    assert {trace.messages[-1].content for trace in traces} == {recording.id for recording in recordings}
+    assert [trace.attempt for trace in traces] == [0, 1]
+    assert [summary.attempt for summary in store.summaries(run="record")] == [0, 1]
 
 
 def test_a_trace_that_was_finished_is_left_as_it_is(agent: Agent, store: TraceStore) -> None:

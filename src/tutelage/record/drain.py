@@ -61,7 +61,7 @@ class Drain:
                 self.ended.wait(RETRY_SECONDS)
 
     def _with(self, store: TraceStore) -> None:
-        recorder = Recorder(store, self.settings.run)
+        recorder = Recorder(store, self.settings.run, self._spool.owner())
         if self._failed:
             self._failed = ""
             say("The store answers again.")
