@@ -9,10 +9,14 @@ from typing import Any
 import pytest
 from record_helpers import drained, shape
 
+from tutelage.dataset import build, read_rows
+from tutelage.dataset.summary import SplitName
+from tutelage.project import Project
 from tutelage.record.recorder import Recorder
 from tutelage.record.spool import Spool, read
 from tutelage.store import TraceStore
-from tutelage.trace import Message, Step, StopReason, Task, Trace, now
+from tutelage.store.listing import Selection
+from tutelage.trace import Message, Step, StopReason, Task, Trace, Verdict, now
 
 SUMMARY = "So far the agent looked in the cellar and in the attic, and found the lamp in neither. " * 3
 
@@ -162,6 +166,25 @@ def test_a_sub_agent_is_known_by_the_call_that_asks_it(agent: Agent, store: Trac
     ]
     assert told(first)["of"] == told(second)["of"] == main.id != told(other)["session"]
     assert (shape(main)[-1], shape(first)[-1]) == ("a: On the shelf.", "a: A lamp on the shelf.")
+
+
+def test_the_lineages_that_are_approved_are_what_is_trained(
+    agent: Agent, project: Project, store: TraceStore, tmp_path: Path
+) -> None:
+    tools = [{"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}]
+    task = "Search the whole cellar for a lamp."
+    history = agent.ask([user("Find the lamp.")], agent.call(prompt=task), tools=tools)
+    part = agent.ask([{"role": "system", "content": "You search."}, user(task)], agent.call(what="shelf"), tools=tools)
+    agent.ask([*part, result(part)], "A lamp on the shelf.", tools=tools)
+    agent.ask([*history, result(history)], "On the shelf.", tools=tools)
+    drained(agent.spool, store)
+    for id, revision in store.listing.ids(Selection({"kind": ("sub-agent",)})):  # as the review page filters them
+        store.judge(id, revision, Verdict.APPROVED, reviewer="me")
+    build(project, store, tmp_path / "out")
+    splits: tuple[SplitName, ...] = ("train", "validation")
+    rows = [row for split in splits for row in read_rows(tmp_path / "out", split)]
+    assert sorted(row["step"] for row in rows) == [0, 1]
+    assert {row["messages"][0]["content"] for row in rows} == {"You search."}
 
 
 def test_a_history_that_nobody_saw_is_context(agent: Agent, store: TraceStore) -> None:
