@@ -63,8 +63,8 @@ def store_url(kind: str, folder: Path) -> Iterator[str]:
     if kind == "sqlite":
         yield f"sqlite:///{folder / 'traces.db'}"
         return
-    with running_postgresql() as new_database:
-        yield new_database()
+    with running_postgresql() as server:
+        yield server.new_database()
 
 
 class Killing:

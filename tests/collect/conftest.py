@@ -1,4 +1,3 @@
-import sys
-from pathlib import Path
+from hub_server import hub
 
-sys.path.append(str(Path(__file__).parents[1] / "endpoint"))  # endpoint_double.py
+__all__ = ["hub"]

@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hub_server import Hub, Repository
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -22,7 +23,7 @@ from tutelage.collect.record import read_message
 from tutelage.dialect.identity import chain
 from tutelage.errors import TutelageError
 from tutelage.store import TraceStore
-from tutelage.trace import Trace
+from tutelage.trace import Trace, imported_from
 
 CALL = {"id": "call_1", "type": "function", "function": {"name": "look", "arguments": '{"what": "attic"}'}}
 TOOL = {"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}
@@ -243,6 +244,32 @@ def test_each_format_becomes_the_trace_that_it_tells(store: TraceStore, tmp_path
 def test_an_answer_in_a_log_that_nobody_logged_is_context(store: TraceStore, tmp_path: Path) -> None:
     _, (trace,) = brought_in(store, write(tmp_path, "a.jsonl", [anthropic_log()]))
     assert [message.weight for message in trace.messages if message.role == "assistant"] == [0, 1]
+
+
+def test_a_dataset_on_the_hub_comes_in_with_its_tools(store: TraceStore, hub: Hub, tmp_path: Path) -> None:
+    table = write(tmp_path, *FILES["huggingface"]).read_bytes()
+    files = {"data/train-00000.parquet": table, "README.md": b"# Chats", "extra.json": b"{}"}
+    hub.repositories["dataset", "somebody/chats"] = Repository("dataset", private=True, files=files)
+    summary = import_traces(store, "hf:somebody/chats")
+    (trace,) = store.traces()
+    assert (summary.imported, summary.faults, [tool.name for tool in trace.tools]) == (1, [], ["look"])
+    assert trace.messages[2].tool_calls[0].arguments == '{"what": "attic"}'
+    assert (imported_from(trace.metadata) or {})["file"] == "hf:somebody/chats/data/train-00000.parquet"
+    assert import_traces(store, "hf:somebody/chats").known == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("hf:somebody/nothing", "did not give the dataset somebody/nothing .HTTP 404"),
+        ("hf:somebody/empty", "holds no file of a known kind"),
+        ("hf:no name", "no name of a dataset"),
+    ],
+)
+def test_a_dataset_that_the_hub_does_not_give_is_one_sentence(store: TraceStore, hub: Hub, name: str, why: str) -> None:
+    hub.repositories["dataset", "somebody/empty"] = Repository("dataset", private=False, files={"README.md": b""})
+    with pytest.raises(TutelageError, match=why):
+        import_traces(store, name)
 
 
 BAD: dict[str, tuple[str, Any, str, str]] = {

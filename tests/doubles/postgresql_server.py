@@ -15,42 +15,58 @@ from pathlib import Path
 import psycopg
 import pytest
 
-# Nothing of a test's has to outlive a power cut.
+# Nothing of a test's has to outlive a power cut; with DURABLE, what was committed outlives `stop`.
 FAST = "-c fsync=off -c synchronous_commit=off -c full_page_writes=off -c max_connections=200"
+DURABLE = "-c fsync=on"
+
+
+class PostgreSQL:
+    """A server that listens on a socket in `folder`, where its data is too."""
+
+    def __init__(self, folder: Path, settings: str) -> None:
+        programs = _programs()
+        if programs is None:
+            pytest.skip("PostgreSQL is not installed (apt-get install postgresql)")
+        self.folder, self._settings = folder, settings
+        as_user = ["runuser", "-u", "postgres", "--"] if os.getuid() == 0 else []
+        if as_user:
+            shutil.chown(folder, "postgres")
+        data = folder / "data"
+        _run(*as_user, programs / "initdb", "-D", data, "-U", "tests", "--auth=trust", "--no-sync", "-E", "UTF8")
+        self._control = [*as_user, programs / "pg_ctl", "-D", data, "-w", "-l", folder / "log"]
+
+    def start(self) -> None:
+        _run(*self._control, "-o", f"-c listen_addresses='' -k {self.folder} {self._settings}", "start")
+
+    def stop(self) -> None:
+        """At once: connections break off."""
+        _run(*self._control, "-m", "immediate", "stop")
+
+    def new_database(self) -> str:
+        """Makes an empty database and gives its URL."""
+        name = f"t{uuid.uuid4().hex[:12]}"
+        with psycopg.connect(host=str(self.folder), user="tests", dbname="postgres", autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE {name}")
+        return f"postgresql://tests@/{name}?host={self.folder}"
 
 
 @pytest.fixture(scope="session")
 def postgresql_databases() -> Iterator[Callable[[], str]]:
     """Makes an empty database and gives its URL."""
-    with running_postgresql() as new_database:
-        yield new_database
+    with running_postgresql() as server:
+        yield server.new_database
 
 
 @contextmanager
-def running_postgresql() -> Iterator[Callable[[], str]]:
-    programs = _programs()
-    if programs is None:
-        pytest.skip("PostgreSQL is not installed (apt-get install postgresql)")
-    as_user = ["runuser", "-u", "postgres", "--"] if os.getuid() == 0 else []
+def running_postgresql(settings: str = FAST) -> Iterator[PostgreSQL]:
     folder = Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp"))  # a socket's path may have 107 bytes
     try:
-        if as_user:
-            shutil.chown(folder, "postgres")
-        data = folder / "data"
-        _run(*as_user, programs / "initdb", "-D", data, "-U", "tests", "--auth=trust", "--no-sync", "-E", "UTF8")
-        server = [*as_user, programs / "pg_ctl", "-D", data, "-w", "-l", folder / "log"]
-        _run(*server, "-o", f"-c listen_addresses='' -k {folder} {FAST}", "start")
+        server = PostgreSQL(folder, settings)
+        server.start()
         try:
-
-            def new_database() -> str:
-                name = f"t{uuid.uuid4().hex[:12]}"
-                with psycopg.connect(host=str(folder), user="tests", dbname="postgres", autocommit=True) as connection:
-                    connection.execute(f"CREATE DATABASE {name}")
-                return f"postgresql://tests@/{name}?host={folder}"
-
-            yield new_database
+            yield server
         finally:
-            _run(*server, "-m", "immediate", "stop")
+            server.stop()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

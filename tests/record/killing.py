@@ -1,4 +1,4 @@
-"""`tutelage record` killed with SIGKILL at random instants, under an agent that goes on asking."""
+"""`tutelage record` killed with SIGKILL at random instants, or without its store, while an agent goes on asking."""
 
 import random
 import re
@@ -14,6 +14,7 @@ from typing import Any
 
 import httpx2
 import openai
+from postgresql_server import PostgreSQL
 
 from tutelage.trace import Trace
 
@@ -134,6 +135,24 @@ def kill_at_random(proxy: Proxy, asking: Asking, kills: int, seed: int, longest:
     agent.join()
     proxy.stop()
     return Outcome(kills, len(asking.finished), len(asking.failures), most)
+
+
+def ask_without_store(server: PostgreSQL, asking: Asking, seconds: float, least: int) -> int:
+    """Stop the store while the agent asks, for `seconds` and `least` answers; how many it got meanwhile."""
+    agent = threading.Thread(target=asking.run, daemon=True)
+    agent.start()
+    asking.up.set()
+    _await_another(asking)
+    server.stop()
+    before, end = len(asking.finished), time.monotonic() + seconds
+    while len(asking.finished) < before + least or time.monotonic() < end:
+        _await_another(asking)
+    got = len(asking.finished) - before
+    server.start()
+    _await_another(asking)
+    asking.ended.set()
+    agent.join()
+    return got
 
 
 def missing(asking: Asking, traces: list[Trace]) -> list[int]:

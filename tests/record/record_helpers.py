@@ -18,7 +18,7 @@ def recording(upstream: str, spool: Spool) -> AbstractContextManager[str]:
 
 def drained(spool: Spool, store: TraceStore, run: str = "record") -> list[Trace]:
     """Record all that waits, finish, and give the traces in the order of their beginning."""
-    recorder = Recorder(store, run)
+    recorder = Recorder(store, run, spool.owner())
     for waiting in spool.waiting():
         recorder.record(waiting.id, read(waiting))
         spool.remove(waiting)

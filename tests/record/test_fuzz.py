@@ -35,7 +35,7 @@ def test_each_answer_is_taught_once_whatever_becomes_of_the_histories(
     histories: list[list[dict[str, Any]]] = [[]]
     clock, run = now(), uuid.uuid4().hex
     spool = Spool(spool.folder / run)
-    recorder = Recorder(store, run)
+    recorder = Recorder(store, run, spool.owner())
     for number in range(data.draw(st.integers(1, 8))):
         history = list(data.draw(st.sampled_from(histories)))
         change = data.draw(st.sampled_from(["none", "again", "cut", "edit", "system", "mix"]))
@@ -63,7 +63,7 @@ def test_each_answer_is_taught_once_whatever_becomes_of_the_histories(
         (waiting,) = spool.waiting()
         recorder.record(waiting.id, read(waiting))
         if data.draw(st.integers(0, 3)) == 0:
-            recorder = Recorder(store, run)  # killed before the exchange left the spool
+            recorder = Recorder(store, run, spool.owner())  # killed before the exchange left the spool
             recorder.record(waiting.id, read(waiting))
         spool.remove(waiting)
     recorder.finish()
@@ -104,7 +104,7 @@ def test_no_body_crashes_the_recorder_and_no_key_is_stored(
     spool.write(dialect, now(), 0.1, json.dumps(asked).encode(), answer, keys)
     (waiting,) = spool.waiting()
     assert KEY.encode() not in waiting.path.read_bytes()
-    recorder = Recorder(store, run)
+    recorder = Recorder(store, run, spool.owner())
     with contextlib.suppress(Unreadable, ValueError):
         recorder.record(waiting.id, read(waiting))
     spool.remove(waiting)

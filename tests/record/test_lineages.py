@@ -3,15 +3,20 @@
 import itertools
 import json
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 from record_helpers import drained, shape
 
+from tutelage.dataset import build, read_rows
+from tutelage.dataset.summary import SplitName
+from tutelage.project import Project
 from tutelage.record.recorder import Recorder
 from tutelage.record.spool import Spool, read
 from tutelage.store import TraceStore
-from tutelage.trace import StopReason, Trace, now
+from tutelage.store.listing import Selection
+from tutelage.trace import Message, Step, StopReason, Task, Trace, Verdict, now
 
 SUMMARY = "So far the agent looked in the cellar and in the attic, and found the lamp in neither. " * 3
 
@@ -163,6 +168,25 @@ def test_a_sub_agent_is_known_by_the_call_that_asks_it(agent: Agent, store: Trac
     assert (shape(main)[-1], shape(first)[-1]) == ("a: On the shelf.", "a: A lamp on the shelf.")
 
 
+def test_the_lineages_that_are_approved_are_what_is_trained(
+    agent: Agent, project: Project, store: TraceStore, tmp_path: Path
+) -> None:
+    tools = [{"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}]
+    task = "Search the whole cellar for a lamp."
+    history = agent.ask([user("Find the lamp.")], agent.call(prompt=task), tools=tools)
+    part = agent.ask([{"role": "system", "content": "You search."}, user(task)], agent.call(what="shelf"), tools=tools)
+    agent.ask([*part, result(part)], "A lamp on the shelf.", tools=tools)
+    agent.ask([*history, result(history)], "On the shelf.", tools=tools)
+    drained(agent.spool, store)
+    for id, revision in store.listing.ids(Selection({"kind": ("sub-agent",)})):  # as the review page filters them
+        store.judge(id, revision, Verdict.APPROVED, reviewer="me")
+    build(project, store, tmp_path / "out")
+    splits: tuple[SplitName, ...] = ("train", "validation")
+    rows = [row for split in splits for row in read_rows(tmp_path / "out", split)]
+    assert sorted(row["step"] for row in rows) == [0, 1]
+    assert {row["messages"][0]["content"] for row in rows} == {"You search."}
+
+
 def test_a_history_that_nobody_saw_is_context(agent: Agent, store: TraceStore) -> None:
     agent.ask([user("Hi."), {"role": "assistant", "content": "Hello."}, user("Look.")], "Nothing.")
     (trace,) = drained(agent.spool, store)
@@ -181,13 +205,50 @@ def test_a_recorder_goes_on_where_another_one_was_killed_and_records_nothing_twi
     agent: Agent, store: TraceStore
 ) -> None:
     history = agent.ask([user("Look.")], agent.call(what="cellar"))
-    first = Recorder(store, "record")
+    first = Recorder(store, "record", agent.spool.owner())
     (waiting,) = agent.spool.waiting()
     first.record(waiting.id, read(waiting))  # killed before it removed the exchange from the spool
     agent.ask([*history, result(history)], "Nothing there.")
     (trace,) = drained(agent.spool, store)
     assert shape(trace) == ["u: Look.", 'a: look{"what": "cellar"}', "t: nothing", "a: Nothing there."]
     assert trace.stop_reason is StopReason.ANSWER
+
+
+def test_two_recorders_of_one_run_go_on_and_finish_each_its_own_traces(
+    agent: Agent, store: TraceStore, tmp_path: Path
+) -> None:
+    other = Agent(Spool(tmp_path / "other"))
+    for asked in (agent, other):  # by two agents, the same: one begins while the other's trace is open
+        history = asked.ask([user("Look.")], asked.call(what="cellar"))
+        recorder = Recorder(store, "record", asked.spool.owner())
+        (waiting,) = asked.spool.waiting()
+        recorder.record(waiting.id, read(waiting))
+        asked.spool.remove(waiting)
+        asked.ask([*history, result(history)], f"Nothing, says {asked.spool.folder.name}.")
+    assert len(drained(other.spool, store)) == 1  # the first one's is still open
+    first, second = drained(agent.spool, store)
+    assert [shape(trace)[-1] for trace in (first, second)] == [
+        "a: Nothing, says recordings.",
+        "a: Nothing, says other.",
+    ]
+    assert [len(trace.steps) for trace in (first, second)] == [2, 2]
+    assert (first.task.id, {first.attempt, second.attempt}) == (second.task.id, {0, 1})
+
+
+def test_traces_that_two_recorders_began_as_the_same_attempt_are_both_kept(agent: Agent, store: TraceStore) -> None:
+    task, seen = Task(id="recorded-1", turns=("Look.",)), Message(role="user", content="Look.")
+    recordings = [store.begin(run="record", task=task, attempt=0, model="m", tools=()) for _ in range(2)]
+    for recording in recordings:
+        step, notes = Step(seen=1, started=now(), seconds=1.0), {"lineage": "recorded", "task": task.id}
+        notes |= {"recorder": recording.id, "session": recording.id, "exchange": "1"}
+        answer = Message(role="assistant", content=recording.id)
+        recording.exchange((seen,), step, answer, {"recorded": notes})
+    for recording in recordings:
+        assert Recorder(store, "record", recording.id).finish() == 1
+    traces = list(store.traces(run="record"))
+    assert {trace.messages[-1].content for trace in traces} == {recording.id for recording in recordings}
+    assert [trace.attempt for trace in traces] == [0, 1]
+    assert [summary.attempt for summary in store.summaries(run="record")] == [0, 1]
 
 
 def test_a_trace_that_was_finished_is_left_as_it_is(agent: Agent, store: TraceStore) -> None:

@@ -1,14 +1,18 @@
 """The `openai` SDK through the proxy: chat completions and Responses, streamed and not. Only its base URL differs."""
 
+import gzip
 import json
 import sqlite3
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import openai
 import pytest
+from aiohttp import web
 from record_helpers import drained, recording, shape
 from scripted_endpoint import LOOK, ScriptedEndpoint, scripted_endpoint
+from serving import serving
 
 from tutelage.record.spool import Spool
 from tutelage.store import TraceStore
@@ -184,6 +188,25 @@ def test_the_bytes_of_a_stream_arrive_as_they_were_sent(spool: Spool) -> None:
         double.script = lambda results, asked: ScriptedEndpoint.script(3, asked)
         assert ask(url) == ask(double.url)
     assert len(spool.waiting()) == 1
+
+
+def test_a_request_that_is_compressed_goes_through_as_it_is_and_is_recorded(spool: Spool, store: TraceStore) -> None:
+    body = json.dumps({"model": "m", "messages": [{"role": "user", "content": f"My key is {KEY}."}]}).encode()
+    answered: list[bytes] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        answered.append(await request.read())  # as it came: the server does not unpack it
+        return web.json_response({"choices": [{"message": {"role": "assistant", "content": "So?"}}]})
+
+    app = web.Application()
+    app.router.add_post("/v1/chat/completions", answer)
+    with serving(app) as upstream, recording(upstream, spool) as url:
+        headers = {"authorization": f"Bearer {KEY}", "content-type": "application/json"}
+        for encoding, packed in (("gzip", gzip.compress(body)), ("zstd", b"(what nobody here can read)")):
+            httpx2.post(f"{url}/chat/completions", content=packed, headers={**headers, "content-encoding": encoding})
+    assert [gzip.decompress(answered[0]), answered[1]] == [body, b"(what nobody here can read)"]
+    (trace,) = drained(spool, store)
+    assert [message.content for message in trace.messages] == ["My key is [key].", "So?"]
 
 
 def test_several_answers_to_one_request_are_a_trace_each(spool: Spool, store: TraceStore) -> None:

@@ -8,7 +8,8 @@ from typing import Any
 
 import openai
 import pytest
-from killing import Asking, Proxy, kill_at_random, missing
+from killing import Asking, Proxy, ask_without_store, kill_at_random, missing
+from postgresql_server import DURABLE, running_postgresql
 from scripted_endpoint import Said, ScriptedEndpoint, scripted_endpoint
 
 from tutelage.cli.main import app
@@ -37,8 +38,9 @@ def proxy(tmp_path: Path, endpoint: ScriptedEndpoint) -> Iterator[Proxy]:
         made.kill()
 
 
-def traces(folder: Path) -> list[Trace]:
-    with TraceStore(f"sqlite:///{folder / 'traces.db'}") as store:
+def traces(place: Path | str) -> list[Trace]:
+    """Of the store at a URL, or of the SQLite file in a folder."""
+    with TraceStore(place if isinstance(place, str) else f"sqlite:///{place / 'traces.db'}") as store:
         return list(store.traces(run="record"))
 
 
@@ -91,6 +93,17 @@ def test_a_store_that_is_locked_for_a_while_gets_everything_later(proxy: Proxy, 
         other.execute("ROLLBACK")
     assert proxy.stop() == 130
     assert len(traces(tmp_path)) == 6
+
+
+def test_a_database_that_is_stopped_for_a_while_gets_everything_later(proxy: Proxy, tmp_path: Path) -> None:
+    with running_postgresql(DURABLE) as server:
+        url = server.new_database()
+        (tmp_path / "tutelage.toml").write_text(f'store = "{url}"\n')
+        asking = Asking(proxy.start())
+        assert ask_without_store(server, asking, seconds=3.0, least=20) >= 20
+        assert proxy.stop() == 130
+        assert "The store failed" in proxy.said and "The store answers again." in proxy.said
+        assert (missing(asking, traces(url)), asking.failures) == ([], [])
 
 
 def test_an_exchange_of_which_no_trace_can_be_made_is_set_aside_and_named(proxy: Proxy, tmp_path: Path) -> None:

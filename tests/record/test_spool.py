@@ -1,6 +1,15 @@
+import shutil
+from pathlib import Path
+
 import pytest
 
-from tutelage.record.spool import keys_of
+from tutelage.record.spool import Spool, keys_of
+
+
+def test_a_recorder_keeps_its_name_and_a_copy_of_its_folder_gets_another(spool: Spool, tmp_path: Path) -> None:
+    assert spool.owner() == Spool(spool.folder).owner()
+    shutil.copytree(spool.folder, tmp_path / "copy")
+    assert Spool(tmp_path / "copy").owner() != spool.owner()
 
 
 @pytest.mark.parametrize(

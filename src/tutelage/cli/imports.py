@@ -1,6 +1,5 @@
 """`tutelage import`: traces that another program recorded."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -15,7 +14,9 @@ def register(app: typer.Typer) -> None:
 
 
 def import_(
-    source: Annotated[Path, typer.Argument(help="A file of traces, or a folder of such files.")],
+    source: Annotated[
+        str, typer.Argument(help="A file of traces, a folder of such files, or hf:OWNER/NAME on the Hub.")
+    ],
     project: ProjectOption = HERE,
     format: Annotated[str | None, typer.Option(help=f"One of {NAMES}. Default: as each file's content tells.")] = None,
     run: Annotated[str, typer.Option(help="A name for these traces.")] = "import",

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tutelage.collect.formats import NOT_AS_WRITTEN, Entry, Format, choose, files_of
+from tutelage.collect.formats import NOT_AS_WRITTEN, Entry, Format, choose, files_of, local
 from tutelage.collect.record import BadRecord, Record, parsed
 from tutelage.dialect import Unreadable
 from tutelage.errors import TutelageError
@@ -61,42 +61,46 @@ class ImportSummary:
 
 def import_traces(
     store: TraceStore,
-    source: Path,
+    source: Path | str,
     *,
     run: str = RUN,
     format: str | None = None,
     approve_as: str | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> ImportSummary:
-    """Store the traces of a file, or of a folder of files; those that are there already are left as they are.
+    """Store the traces of a file, of a folder of files, or of a dataset on the Hugging Face Hub (hf:OWNER/NAME).
+
+    Those that are there already are left as they are.
 
     Each file's format is told by its content, unless `format` names it. A trace becomes a task of its own, named by its
     prompt and tools; with `approve_as` that reviewer approves it. A record with a fault is named in the summary, the
     others are imported. Raises TutelageError where there is no file, or no such format.
     """
-    files = files_of(source)
-    choices = {file: choose(file, format) for file in files}
-    summary = ImportSummary(run, len(files))
-    ignored: Counter[str] = Counter()
-    known = {str(note["sha256"]) for note in map(imported_from, store.metadata(run)) if note}
-    attempts = Counter(task_id for task_id, _ in store.finished(run))
-    waiting: list[Trace] = []
-    for done, file in enumerate(files, 1):
-        for record in _read(file, choices[file], summary):
-            digest = _digest(record)
-            if digest in known:
-                summary.known += 1
-                continue
-            known.add(digest)
-            ignored += record.ignored
-            waiting.append(_trace(record, run, file.name, digest, attempts))
-            if len(waiting) == BATCH:
-                summary.imported += _store(store, waiting, approve_as)
-        if on_progress:
-            on_progress(done, len(files))
-    summary.imported += _store(store, waiting, approve_as)
-    summary.ignored = dict(ignored)
-    return summary
+    with local(source) as place:
+        files = files_of(place)
+        choices = {file: choose(file, format) for file in files}
+        summary = ImportSummary(run, len(files))
+        ignored: Counter[str] = Counter()
+        known = {str(note["sha256"]) for note in map(imported_from, store.metadata(run)) if note}
+        attempts = Counter(task_id for task_id, _ in store.finished(run))
+        waiting: list[Trace] = []
+        for done, file in enumerate(files, 1):
+            for record in _read(file, choices[file], summary):
+                digest = _digest(record)
+                if digest in known:
+                    summary.known += 1
+                    continue
+                known.add(digest)
+                ignored += record.ignored
+                name = file.name if place == Path(source) else f"{source}/{file.relative_to(place)}"
+                waiting.append(_trace(record, run, name, digest, attempts))
+                if len(waiting) == BATCH:
+                    summary.imported += _store(store, waiting, approve_as)
+            if on_progress:
+                on_progress(done, len(files))
+        summary.imported += _store(store, waiting, approve_as)
+        summary.ignored = dict(ignored)
+        return summary
 
 
 def _read(file: Path, format: Format | None, summary: ImportSummary) -> Iterator[Record]:

@@ -1,7 +1,6 @@
 """Read a dataset that was published: from the Hub or a folder, into a build for the project's student."""
 
 import json
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import groupby, takewhile
 from pathlib import Path
@@ -16,7 +15,8 @@ from tutelage.dataset.select import EvaluationTasks
 from tutelage.dataset.summary import SPLITS, BuildSummary, SplitName
 from tutelage.dataset.unroll import Unrolled
 from tutelage.dataset.write import BUILD_FILE, CONVERSATION, SCHEMA
-from tutelage.errors import MissingExtra, TutelageError
+from tutelage.errors import TutelageError
+from tutelage.hub import download_dataset
 from tutelage.project import Project
 from tutelage.render.renderer import TokenRow
 from tutelage.render.serving import planned_serving
@@ -61,33 +61,12 @@ def take_published(project: Project, source: str, out: Path) -> BuildSummary:
 
 
 def _download(source: str, folder: Path) -> Path:
-    try:
-        from huggingface_hub import get_token, hf_hub_download
-        from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, HFValidationError
-    except ImportError as error:
-        raise MissingExtra("huggingface_hub", "hub") from error
-    import httpx2
+    def choose(files: list[str]) -> list[str]:
+        if "train.parquet" not in files:
+            raise TutelageError(f"The dataset {source} holds no train.parquet: Tutelage did not publish it.")
+        return [name for name in FILES if name in files]
 
-    endpoint = os.environ.get("HF_ENDPOINT")
-    where = endpoint or "the Hugging Face Hub"
-    try:
-        for name in FILES:
-            try:
-                hf_hub_download(
-                    source, name, repo_type="dataset", endpoint=endpoint, token=get_token(), local_dir=folder
-                )
-            except EntryNotFoundError:
-                if name == "train.parquet":
-                    raise TutelageError(f"The dataset {source} holds no {name}: Tutelage did not publish it.") from None
-    except HFValidationError:
-        raise TutelageError(f'"{source}" is no folder, and no name of a dataset like owner/name.') from None
-    except HfHubHTTPError as error:
-        status = error.response.status_code if error.response is not None else "no answer"
-        raise TutelageError(
-            f"{where} did not give the dataset {source} (HTTP {status}). Check its name, and HF_TOKEN if it is private."
-        ) from error
-    except (httpx2.HTTPError, OSError) as error:
-        raise TutelageError(f"{where} could not be reached ({error}). Check the network and HF_ENDPOINT.") from error
+    download_dataset(source, folder, choose)
     return folder
 
 

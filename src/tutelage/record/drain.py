@@ -49,17 +49,19 @@ class Drain:
         """Drain until the end. A store that fails is tried again, from what it holds: nothing is kept in memory."""
         with self._spool.locked("drain", wait=True):
             while True:
+                last = self.ended.is_set()
                 try:
                     with TraceStore(self.settings.store) as store:
                         self._with(store)
                     return
                 except (DBAPIError, TutelageError) as error:
                     self._say_failure(error)
-                if self.ended.wait(RETRY_SECONDS):
+                if last:
                     return
+                self.ended.wait(RETRY_SECONDS)
 
     def _with(self, store: TraceStore) -> None:
-        recorder = Recorder(store, self.settings.run)
+        recorder = Recorder(store, self.settings.run, self._spool.owner())
         if self._failed:
             self._failed = ""
             say("The store answers again.")

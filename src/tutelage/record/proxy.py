@@ -4,10 +4,12 @@ An answer's last bytes are held back until the exchange is on disk: what a clien
 this process is killed. Nothing that goes wrong with the copy reaches the traffic.
 """
 
+import contextlib
 import json
 import sys
 import time
-from collections.abc import AsyncGenerator
+import zlib
+from collections.abc import AsyncGenerator, Mapping
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -41,7 +43,8 @@ def proxy(url: str, spool: Spool) -> web.Application:
     async def handle(request: web.Request) -> web.StreamResponse:
         body = await request.read()
         dialect = _dialect(request)
-        copy = Copy(spool, dialect, body, request) if dialect else None
+        plain = _unpacked(body, request.headers) if dialect else None
+        copy = Copy(spool, dialect, plain, request.headers) if dialect and plain is not None else None
         try:
             # What is compressed could not be read; the bytes between us and the client are few.
             async with upstream.ask(request, body, unpacked=copy is not None) as answer:
@@ -50,7 +53,7 @@ def proxy(url: str, spool: Spool) -> web.Application:
                 if answer.status != 200:
                     return await hand_back(request, answer, as_it_comes(answer))
                 if answer.content_type == "text/event-stream":
-                    return await hand_back(request, answer, _recorded(answer, copy))
+                    return await hand_back(request, answer, recorded(answer, copy))
                 got = await answer.read()
         except aiohttp.ClientError as error:
             return upstream.unreachable(error)
@@ -63,9 +66,9 @@ def proxy(url: str, spool: Spool) -> web.Application:
 class Copy:
     """The copy of one exchange."""
 
-    def __init__(self, spool: Spool, dialect: str, body: bytes, request: web.Request) -> None:
+    def __init__(self, spool: Spool, dialect: str, body: bytes, headers: Mapping[str, str]) -> None:
         self._spool, self._dialect, self._body = spool, dialect, body
-        self._keys = keys_of(request.headers)
+        self._keys = keys_of(headers)
         self._started: datetime = now()
         self._clock = time.monotonic()
         self._reader, self._stream = EventReader(), STREAMS[dialect]()
@@ -112,7 +115,20 @@ def _dialect(request: web.Request) -> str | None:
     return next((name for end, name in PATHS.items() if request.path.endswith(end)), None)
 
 
-async def _recorded(answer: aiohttp.ClientResponse, copy: Copy) -> AsyncGenerator[bytes, None]:
+def _unpacked(body: bytes, headers: Mapping[str, str]) -> bytes | None:
+    """A request's body, which a client may have compressed; None where it cannot be read."""
+    encoding = headers.get("content-encoding", "identity").lower()
+    if encoding == "identity":
+        return body
+    if encoding in ("gzip", "deflate"):
+        with contextlib.suppress(zlib.error):
+            return zlib.decompress(body, zlib.MAX_WBITS | 32)  # of either kind
+    print(f"tutelage: a request could not be recorded: its body is in {encoding}", file=sys.stderr, flush=True)
+    return None
+
+
+async def recorded(answer: aiohttp.ClientResponse, copy: Copy) -> AsyncGenerator[bytes, None]:
+    """A streamed answer's bytes as they come, but for the last ones, which wait until `copy` is on disk."""
     held: list[bytes] = []  # from the bytes on with which all is said
     try:
         async for part in as_it_comes(answer):

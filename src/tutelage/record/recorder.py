@@ -4,7 +4,6 @@ import hashlib
 import json
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -17,13 +16,18 @@ from tutelage.trace import RECORDED, Message, Step, StopReason, Task, Trace
 
 READERS = {"chat": chat.read, "responses": responses.read, "anthropic": anthropic.read}
 LENGTH = "length"
+TRIES = 20  # of an attempt's number, which another recorder may take first
 
 
 class Recorder:
-    """Records exchanges in `store` as the run `run`. A recorder of the same run goes on where another one stopped."""
+    """Records exchanges in `store` as the run `run`, under a name of its own, `owner`.
 
-    def __init__(self, store: TraceStore, run: str) -> None:
-        self._store, self._run = store, run
+    A recorder goes on with what another one of its name left when it stopped or was killed; traces of other names are
+    not its own, though they are of the same run. No two of one name may work at once.
+    """
+
+    def __init__(self, store: TraceStore, run: str, owner: str) -> None:
+        self._store, self._run, self._owner = store, run, owner
         self._lineages = Lineages()
         self._recordings: dict[str, Recording] = {}
         self._notes: dict[str, dict[str, Any]] = {}  # trace id -> what its metadata says under RECORDED
@@ -58,10 +62,18 @@ class Recorder:
             lineage = self._lineages.open[id]
             notes = self._notes[id]
             task = Task(id=notes["task"], turns=_turns(lineage.messages), kind=lineage.kind.value)
-            with suppress(AlreadyRecorded):  # by another project's recorder of the same run in a shared store
-                self._recordings[id].finish(_stop_reason(lineage, notes), task=task)
+            self._finish(self._recordings[id], _stop_reason(lineage, notes), task)
             self._forget(lineage)
         return len(due)
+
+    def _finish(self, recording: Recording, reason: StopReason, task: Task) -> None:
+        for _ in range(TRIES):
+            try:
+                recording.finish(reason, task=task)
+                return
+            except AlreadyRecorded:  # another recorder of the run had its agent asked the same, and was first
+                recording.renumber(self._store.next_attempt(self._run, task.id))
+        raise RuntimeError(f"the task {task.id} got no number of an attempt that was free")
 
     def _answer(
         self, id: str, exchange: Exchange, answer: Answer, started: datetime, seconds: float, dialect: str
@@ -142,6 +154,7 @@ class Recorder:
         self._recordings[lineage.id] = recording
         self._notes[lineage.id] = {
             "session": session,
+            "recorder": self._owner,
             "lineage": kind.value,
             "task": id,
             "dialect": dialect,
@@ -161,6 +174,8 @@ class Recorder:
         notes: JsonValue = trace.metadata.get(RECORDED)
         if not trace.steps or not isinstance(notes, dict):
             return  # begun, and killed before its first exchange was in it: that one is still in the spool
+        if notes.get("recorder") != self._owner:
+            return
         kind = Kind(str(notes["lineage"]))
         lineage = Lineage(trace.id, str(notes["session"]), root(trace.model, trace.tools), kind)
         lineage.extend(trace.messages)

@@ -5,6 +5,7 @@ import fcntl
 import json
 import re
 import time
+import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
@@ -15,6 +16,7 @@ from tutelage.errors import TutelageError
 from tutelage.redact import HIDDEN
 
 UNREADABLE = "unreadable"  # a folder in the spool: exchanges of which no trace could be made
+OWNER = "recorder"  # a file in the spool: the recorder's name, and the file's own inode
 SHORTEST_KEY = 8  # characters; shorter ones are words that stand everywhere, such as "none"
 # What clients send where no key is asked for, "anything" or "not-needed", may stand in any text.
 WORDS, LONGEST_WORDS = re.compile(r"[A-Za-z]+(?:[ _-][A-Za-z]+)*"), 24
@@ -73,6 +75,20 @@ class Spool:
         folder = self.folder / UNREADABLE
         folder.mkdir(exist_ok=True)
         return exchange.path.replace(folder / exchange.path.name)
+
+    def owner(self) -> str:
+        """The name of the recorder that drains this spool; of a copy of the folder, another one."""
+        path = self.folder / OWNER
+        with contextlib.suppress(FileNotFoundError):
+            name, _, inode = path.read_text().partition(" ")
+            if inode == str(path.stat().st_ino):
+                return name
+        unfinished = path.with_suffix(".part")
+        unfinished.touch()
+        name = uuid.uuid4().hex
+        unfinished.write_text(f"{name} {unfinished.stat().st_ino}")
+        unfinished.replace(path)
+        return name
 
     @contextmanager
     def locked(self, name: str, *, wait: bool) -> Iterator[None]:

@@ -103,5 +103,11 @@ class Recording:
         except IntegrityError as error:
             raise AlreadyRecorded(self.id) from error
 
+    def renumber(self, attempt: int) -> None:
+        """Make the unfinished trace another attempt at its task."""
+        with self._engine.begin() as connection:
+            for table, id in ((schema.traces, schema.traces.c.id), (schema.summaries, schema.summaries.c.trace_id)):
+                connection.execute(update(table).where(id == self.id).values(attempt=attempt))
+
     def _moved(self, connection: Connection, last: int | None) -> None:
         """In each transaction that appends: `last` is the last message now."""

@@ -5,6 +5,6 @@ that reads it. What a record holds is checked in `common`.
 """
 
 from tutelage.collect.formats.common import NOT_AS_WRITTEN, Entry, Format
-from tutelage.collect.formats.detect import FORMATS, choose, files_of
+from tutelage.collect.formats.detect import FORMATS, choose, files_of, local
 
-__all__ = ["FORMATS", "NOT_AS_WRITTEN", "Entry", "Format", "choose", "files_of"]
+__all__ = ["FORMATS", "NOT_AS_WRITTEN", "Entry", "Format", "choose", "files_of", "local"]

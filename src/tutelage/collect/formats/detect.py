@@ -1,12 +1,16 @@
 """Which format a file is of."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from tutelage.collect.formats import claude_code, codex, huggingface, inspect_logs, langfuse, openai, otel, trace_files
 from tutelage.collect.formats.common import Format
 from tutelage.errors import TutelageError
+from tutelage.hub import download_dataset
 
 # In this order: a file is of the first one that it matches.
 FORMATS: dict[str, Format] = {
@@ -14,6 +18,7 @@ FORMATS: dict[str, Format] = {
     for module in (trace_files, inspect_logs, otel, langfuse, codex, claude_code, huggingface, openai)
 }
 BY_SUFFIX = {".parquet": "huggingface", ".arrow": "huggingface", ".eval": "inspect"}
+HUB = "hf:"  # before a dataset's name
 SUFFIXES = (".json", ".jsonl", *BY_SUFFIX)
 NOT_DATA = ("dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json")  # beside a dataset's files
 LINES_TO_TRY = 20  # session files may begin with lines of other kinds
@@ -30,6 +35,30 @@ def files_of(source: Path) -> list[Path]:
     if not files:
         raise TutelageError(f"{source} holds no file of a known kind ({', '.join(SUFFIXES)}).")
     return files
+
+
+@contextmanager
+def local(source: Path | str) -> Iterator[Path]:
+    """`source` itself, or while it is needed a folder with the data files of the dataset hf:OWNER/NAME on the Hub.
+
+    Raises TutelageError where it cannot be had.
+    """
+    name = str(source).removeprefix(HUB)
+    if name == str(source):
+        yield Path(source)
+        return
+
+    def data_files(files: list[str]) -> list[str]:
+        """The tables; of a dataset without any its JSON files."""
+        found = [file for file in files if Path(file).suffix in SUFFIXES and Path(file).name not in NOT_DATA]
+        tables = [file for file in found if BY_SUFFIX.get(Path(file).suffix) == "huggingface"]
+        if not found:
+            raise TutelageError(f"The dataset {name} holds no file of a known kind ({', '.join(SUFFIXES)}).")
+        return tables or found
+
+    with TemporaryDirectory(prefix="tutelage-") as folder:
+        download_dataset(name, Path(folder), data_files)
+        yield Path(folder)
 
 
 def choose(path: Path, name: str | None) -> Format | None:
