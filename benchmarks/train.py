@@ -20,7 +20,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -178,6 +178,15 @@ def memory_curve(setting: Setting) -> Figures:
         yield f"peak_mb_{tokens}", peak
 
 
+def checkpointing(setting: Setting) -> Figures:
+    """checkpointing_memory, checkpointing_time: of one long row, with checkpointed layers over without"""
+    tokens = 1_500 if setting.short else 6_000
+    (peak, seconds, _), (less, longer, _) = (_in_own_process(setting, side, tokens) for side in ("ours", "layers"))
+    print(f"# one row of {tokens} tokens: {peak:,} MB and {seconds:.1f} s; checkpointed {less:,} MB and {longer:.1f} s")
+    yield "checkpointing_memory", less / peak
+    yield "checkpointing_time", longer / seconds
+
+
 def _in_own_process(setting: Setting, side: str, tokens: int) -> tuple[int, float, int]:
     command = [sys.executable, __file__, "--side", side, "--tokens", str(tokens), "--weights", str(setting.weights)]
     line = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.strip().splitlines()[-1]
@@ -194,7 +203,7 @@ def one_side(setting: Setting, side: str, tokens: int) -> None:
         targets = np.zeros(tokens, np.float32)
         targets[-tokens // 10 :] = 1
         rows = [Row(np.random.default_rng(0).integers(3, 40_000, tokens), targets, "a")]
-        run: Callable[..., Course] = ours if side == "ours" else trl
+        run: Callable[..., Course] = {"ours": ours, "trl": trl, "layers": partial(ours, checkpointing=True)}[side]
         course = run(setting.weights, setting.compute, [rows] * 2)
     print(round(peak_rss() / 2**20), min(course.seconds), len(rows))
 
@@ -227,7 +236,17 @@ def _tell(name: str, rows: Sequence[Row], mine: Sequence[float], theirs: Sequenc
     print(f"# {name}: {len(rows)} rows, {tokens}; seconds ours {times[0]}; TRL {times[1]}", flush=True)
 
 
-PARTS = (quickstart, steps_8, steps_20, conversation_short, conversation_8, tree_cost, memory_ratio, memory_curve)
+PARTS = (
+    quickstart,
+    steps_8,
+    steps_20,
+    conversation_short,
+    conversation_8,
+    tree_cost,
+    memory_ratio,
+    memory_curve,
+    checkpointing,
+)
 
 
 def main() -> None:

@@ -61,10 +61,18 @@ class _Stopwatch(TrainerCallback):  # type: ignore[misc]
         self.seconds.append(clock() - self.started)
 
 
-def ours(weights: Path, compute: Compute, steps: Sequence[Sequence[Row]], tree_tokens: int = TREE_TOKENS) -> Course:
+def ours(
+    weights: Path,
+    compute: Compute,
+    steps: Sequence[Sequence[Row]],
+    tree_tokens: int = TREE_TOKENS,
+    checkpointing: bool = False,
+) -> Course:
     disable_progress_bar()
     model = _adapted(load_student(weights, compute))
     speed_up(model)
+    if checkpointing:
+        model.get_base_model().activation_checkpointing_enable({"use_reentrant": False})
     return _run_ours(model, compute, StepPieces(steps, Sft(tree_tokens)))
 
 

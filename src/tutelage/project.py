@@ -74,6 +74,9 @@ class Student(Section):
     context: int = Field(2048, gt=0, description="tokens of prompt and completion together, one rollout")
     parallel: int = Field(8, gt=0, description="requests that the embedded endpoint works on at once")
     url: str | None = Field(None, description="an endpoint that serves the student; none: the embedded one")
+    trained_url: str | None = Field(
+        None, description="an endpoint that serves the trained student, if not `url` too: after full fine-tuning"
+    )
     sampling: Sampling = Sampling(temperature=0.0, max_tokens=160)
 
 

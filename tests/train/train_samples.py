@@ -130,3 +130,16 @@ def write_rows(path: Path, rows: list[Row]) -> None:
         "step": pa.array([row.step for row in rows], pa.int32()),
     }
     pq.write_table(pa.table(columns), path)
+
+
+def write_pairs(path: Path, rows: list[Row]) -> None:
+    """Rows of pairs, chosen and rejected in turn."""
+    pairs = list(zip(rows[::2], rows[1::2], strict=True))
+    columns = {
+        "id": pa.array([chosen.trace_id for chosen, _ in pairs], pa.string()),
+        "step": pa.array([chosen.step for chosen, _ in pairs], pa.int32()),
+    }
+    for i, side in enumerate(("chosen", "rejected")):
+        columns[f"{side}_input_ids"] = pa.array([pair[i].input_ids for pair in pairs], pa.list_(pa.int32()))
+        columns[f"{side}_weights"] = pa.array([pair[i].weights for pair in pairs], pa.list_(pa.float32()))
+    pq.write_table(pa.table(columns), path)

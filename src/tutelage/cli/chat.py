@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tutelage.cli.common import HERE, TRAINING, ProjectOption, console, embedded_student, open_project, open_store
+from tutelage.cli.common import HERE, ProjectOption, console, embedded_student, open_project, open_store, trained
 from tutelage.errors import TutelageError
 
 if TYPE_CHECKING:
@@ -97,7 +97,9 @@ def _model(project: "Project", base_url: str | None, model: str | None, stack: E
 
 
 def _adapter(project: "Project") -> Path:
-    return project.path(TRAINING) / "adapter" / "adapter.gguf"
+    from tutelage.render.trained import served_file
+
+    return served_file(trained(project))
 
 
 def _read() -> str | None:

@@ -129,14 +129,25 @@ def confirm(question: str, *, yes: bool) -> None:
         raise TutelageError("Nothing was done.")
 
 
+def trained(project: "Project") -> Path:
+    """The folder of what was trained, or will be."""
+    from tutelage.render.trained import trained_folder
+
+    return trained_folder(project.path(TRAINING))
+
+
 def embedded_student(
     project: "Project", *, host: str = "127.0.0.1", port: int = 0, with_adapter: bool = True
 ) -> "EmbeddedEndpoint":
-    """The embedded endpoint with the project's adapter, which applies unless a request says otherwise."""
+    """The embedded endpoint with the project's adapter, which applies unless a request says otherwise.
+
+    After full fine-tuning with the trained model in the student's place.
+    """
     from tutelage.endpoint.student import student_endpoint
     from tutelage.errors import TutelageError
+    from tutelage.render.trained import served_file
 
-    adapter = project.path(TRAINING) / "adapter" / "adapter.gguf"
-    if with_adapter and not adapter.is_file():
-        raise TutelageError(f"{adapter} was not found. Run `tutelage train` first.")
-    return student_endpoint(project, adapter if with_adapter else None, host=host, port=port)
+    served = served_file(trained(project))
+    if with_adapter and not served.is_file():
+        raise TutelageError(f"{served} was not found. Run `tutelage train` first.")
+    return student_endpoint(project, served if with_adapter else None, host=host, port=port)

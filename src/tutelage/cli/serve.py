@@ -1,15 +1,17 @@
 """serve and endpoint: the student behind an endpoint, and how to run a teacher."""
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tutelage.cli.common import HERE, TRAINING, ProjectOption, embedded_student, open_project
+from tutelage.cli.common import HERE, ProjectOption, embedded_student, open_project, trained
 from tutelage.errors import TutelageError
 
 if TYPE_CHECKING:
     from tutelage.endpoint.vllm import Command
+    from tutelage.project import Project
 
 
 def register(app: typer.Typer) -> None:
@@ -34,7 +36,8 @@ def serve(
     from tutelage.agent.student import StudentView
 
     opened = open_project(project)
-    view = StudentView.open(opened, opened.path(TRAINING) / "adapter")
+    folder = trained(opened)
+    view = StudentView.open(opened, folder)
     if upstream:
         from tutelage.agent.front import serve_front
 
@@ -49,26 +52,7 @@ def serve(
             else "The embedded engine has no command of its own: leave --print out, or name --engine vllm."
         )
     if engine == "vllm":
-        from tutelage.endpoint.vllm import student_command
-        from tutelage.render.engine import Engine
-        from tutelage.render.student import student_engine
-
-        folder = opened.path(TRAINING) / "adapter"
-        try:
-            adapter = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise TutelageError(f"{folder} holds no adapter. Run `tutelage train` first.") from None
-        student = opened.settings.student
-        base = adapter["base_model_name_or_path"]
-        command = student_command(
-            base,
-            str(folder),
-            chat_format=student.template if student_engine(student) is Engine.LLAMA_CPP else student.model,
-            chat_template=str(folder / "chat_template.jinja"),
-            rank=adapter["r"],
-            context=student.context,
-        )
-        print(_explained(command))
+        print(_explained(_vllm_command(opened, folder)))
         if view.serving.over_length or not view.serving.thinking:
             print(
                 "#\n# The student was trained on conversations that are cut, or without thinking. For agents other\n"
@@ -79,6 +63,31 @@ def serve(
 
     with embedded_student(opened) as server:
         serve_front(server.url, view, host, port, _say_where)
+
+
+def _vllm_command(project: "Project", folder: Path) -> "Command":
+    from tutelage.endpoint.vllm import model_command, student_command
+    from tutelage.render.engine import Engine
+    from tutelage.render.student import student_engine
+    from tutelage.render.trained import is_whole
+
+    student = project.settings.student
+    chat_format = student.template if student_engine(student) is Engine.LLAMA_CPP else student.model
+    template = str(folder / "chat_template.jinja")
+    if is_whole(folder):
+        return model_command(str(folder), chat_format=chat_format, chat_template=template, context=student.context)
+    try:
+        adapter = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise TutelageError(f"{folder} holds no adapter. Run `tutelage train` first.") from None
+    return student_command(
+        adapter["base_model_name_or_path"],
+        str(folder),
+        chat_format=chat_format,
+        chat_template=template,
+        rank=adapter["r"],
+        context=student.context,
+    )
 
 
 def _say_where(url: str) -> None:

@@ -23,6 +23,7 @@ from tutelage.cli.common import (
     output,
     page_opener,
     progress,
+    trained,
 )
 from tutelage.errors import TutelageError
 
@@ -161,10 +162,13 @@ def train(
     ] = None,
     from_adapter: Annotated[Path | None, typer.Option(help="Go on from this adapter, not the project's.")] = None,
     dtype: Annotated[str | None, typer.Option(help="auto, bf16 or fp32, instead of the project's.")] = None,
+    method: Annotated[str | None, typer.Option(help="lora, qlora or full, instead of the project's.")] = None,
+    objective: Annotated[str | None, typer.Option(help="sft or dpo, instead of the project's.")] = None,
+    backend: Annotated[str | None, typer.Option(help="transformers or unsloth, instead of the project's.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Train LoRA adapters of the student on the dataset. Run again to go on from the last checkpoint.
+    """Train LoRA adapters of the student (or all of it) on the dataset. Run again to go on from the last checkpoint.
 
     Losses go to TensorBoard: tensorboard --logdir PROJECT/training/tensorboard
     Its settings stand in [train] of tutelage.toml; docs/settings.md lists them.
@@ -172,7 +176,8 @@ def train(
     from tutelage.train import plan_training, run_training, train_config, with_train
 
     adapter = str(from_adapter.resolve()) if from_adapter else None
-    opened = with_train(open_project(project), adapter=adapter, dtype=dtype)
+    given = {"dtype": dtype, "method": method, "objective": objective, "backend": backend}
+    opened = with_train(open_project(project), adapter=adapter, **given)
     build_folder = _taken(opened, dataset) if dataset else opened.path(DATASET)
     mixed = [_taken(opened, part.source) for part in train_config(opened).datasets]
     if dry_run:
@@ -216,7 +221,7 @@ def evaluate(
         evaluation = run_evaluate(
             opened,
             store,
-            adapter=opened.path(TRAINING) / "adapter",
+            adapter=trained(opened),
             out=opened.path(EVALUATION),
             limit=limit,
             with_teacher=with_teacher,

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Set
+from pathlib import Path
 
 from tutelage.dataset.prefixes import PrefixCounter
 from tutelage.dataset.rows import Row, RowMaker, has_reasoning
@@ -21,7 +22,9 @@ class Assembly:
         evaluation: EvaluationTasks,
         writers: Mapping[SplitName, RowWriter],
         prefixes: PrefixCounter,
+        folder: Path,
     ) -> None:
+        self.folder = folder  # that the build is written to, before it takes its place
         self._maker, self._summary, self._evaluation = maker, summary, evaluation
         self._writers, self._prefixes = writers, prefixes
         self._contents: set[bytes] = set()

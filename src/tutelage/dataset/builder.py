@@ -2,10 +2,11 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from sqlalchemy import make_url
 
@@ -13,10 +14,11 @@ import tutelage
 from tutelage.dataset.assembly import Assembly
 from tutelage.dataset.backfill import backfill
 from tutelage.dataset.card import card
+from tutelage.dataset.pairs import PAIRS, PairMaker
 from tutelage.dataset.prefixes import PrefixCounter
 from tutelage.dataset.recut import Recutter
 from tutelage.dataset.rows import REASONING, RowMaker
-from tutelage.dataset.select import LEAKED, EvaluationTasks, reason_to_leave_out, validation_traces
+from tutelage.dataset.select import LEAKED, EvaluationTasks, is_worse, reason_to_leave_out, validation_traces
 from tutelage.dataset.summary import SPLITS, BuildSummary, SplitName, reasons
 from tutelage.dataset.write import BUILD_FILE, RowWriter, replacing
 from tutelage.errors import TutelageError
@@ -68,7 +70,26 @@ def build(
             assembly.take(trace, split, written=_written_reasoning(store, trace))
             if on_progress:
                 on_progress(done, len(candidates))
+        worse = [item for item in _looked_at(store, runs) if is_worse(item, summary.min_reward)]
+        held_back_tasks = {item.task_id for item in candidates if item.id in held_back}
+        pairs = PairMaker(store, maker, evaluation)
+        _write_pairs(pairs.pairs(candidates, worse, runs), held_back_tasks, assembly.folder, summary)
+        summary.pairs_left_out = dict(sorted(pairs.left_out.items()))
     return summary
+
+
+def _write_pairs(
+    pairs: Iterable[dict[str, Any]], held_back_tasks: Set[str], folder: Path, summary: BuildSummary
+) -> None:
+    """Both files, empty ones too: a build says so where it has no pairs."""
+    counts = Counter[SplitName]()
+    with ExitStack() as writing:
+        writers = {name: writing.enter_context(RowWriter(folder / f"{name}-pairs.parquet", PAIRS)) for name in SPLITS}
+        for pair in pairs:
+            split: SplitName = "validation" if pair["task_id"] in held_back_tasks else "train"
+            writers[split].add_record(pair)
+            counts[split] += 1
+    summary.pairs = dict(counts)
 
 
 @contextmanager
@@ -82,7 +103,7 @@ def assembling(
         with PrefixCounter(folder) as prefixes:
             with ExitStack() as writing:
                 writers = {name: writing.enter_context(RowWriter(folder / f"{name}.parquet")) for name in SPLITS}
-                assembly = Assembly(maker, summary, evaluation, writers, prefixes)
+                assembly = Assembly(maker, summary, evaluation, writers, prefixes, folder)
                 yield assembly
             assembly.close()
         if summary.over_length == "refuse":
@@ -138,16 +159,20 @@ def _candidates(
     """The traces worth loading; the others are counted in `summary`."""
     left_out: Counter[str] = Counter()
     candidates = []
-    for run in [None] if runs is None else sorted(set(runs)):
-        for item in store.summaries(run=run):
-            summary.traces += 1
-            reason = reason_to_leave_out(item, min_reward) or (LEAKED if evaluation.has_id(item.task_id) else None)
-            if reason:
-                left_out[reason] += 1
-            else:
-                candidates.append(item)
+    for item in _looked_at(store, runs):
+        summary.traces += 1
+        reason = reason_to_leave_out(item, min_reward) or (LEAKED if evaluation.has_id(item.task_id) else None)
+        if reason:
+            left_out[reason] += 1
+        else:
+            candidates.append(item)
     summary.traces_left_out = dict(left_out)
     return candidates
+
+
+def _looked_at(store: TraceStore, runs: Sequence[str] | None) -> Iterator[TraceSummary]:
+    for run in [None] if runs is None else sorted(set(runs)):
+        yield from store.summaries(run=run)
 
 
 def _held_back(store: TraceStore, project: Project, candidates: Sequence[TraceSummary]) -> set[str]:

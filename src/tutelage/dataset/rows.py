@@ -53,19 +53,22 @@ class RowMaker:
 
     def rows(self, trace: Trace) -> Iterator[Row]:
         """The rows of `trace` that can be rendered and are not too long."""
-        for unrolled in unroll(trace):
-            try:
-                row = self._row(unrolled, trace)
-            except CannotExpress as error:
-                self.refused[error.reason] += 1
-                continue
-            length = len(row.tokens.input_ids)
-            if length > self.max_length:
-                self.refused[f"longer than {self.max_length} tokens"] += 1
-                self.too_long += 1
-                self.longest = max(self.longest, (length, f"step {unrolled.step} of trace {trace.id}"))
-                continue
-            yield row
+        yield from filter(None, (self.row(unrolled, trace) for unrolled in unroll(trace)))
+
+    def row(self, unrolled: Unrolled, trace: Trace) -> Row | None:
+        """None where it cannot be rendered or is too long."""
+        try:
+            row = self._row(unrolled, trace)
+        except CannotExpress as error:
+            self.refused[error.reason] += 1
+            return None
+        length = len(row.tokens.input_ids)
+        if length > self.max_length:
+            self.refused[f"longer than {self.max_length} tokens"] += 1
+            self.too_long += 1
+            self.longest = max(self.longest, (length, f"step {unrolled.step} of trace {trace.id}"))
+            return None
+        return row
 
     def require_none_too_long(self) -> None:
         """Raises TutelageError that names the longest row."""

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from tutelage.project import Project
 from tutelage.store import TraceSummary
-from tutelage.trace import Task, Trace, Verdict, prompt_content, setup_is_known, task_content
+from tutelage.trace import StopReason, Task, Trace, Verdict, prompt_content, setup_is_known, task_content
 
 # Why a trace was left out, as the summary counts it.
 UNFINISHED, REJECTED, UNJUDGED = "not finished", "rejected", "neither reward nor approval"
@@ -31,6 +31,15 @@ def reason_to_leave_out(trace: TraceSummary, min_reward: float) -> str | None:
     if trace.reward is None:
         return UNJUDGED
     return f"reward below {min_reward:g}" if trace.reward < min_reward else None
+
+
+def is_worse(trace: TraceSummary, min_reward: float) -> bool:
+    """Rejected; or ended with too little reward, by the model's own doing, and nobody said otherwise."""
+    if not trace.finished or trace.verdict is Verdict.APPROVED:
+        return False
+    own_doing = trace.stop_reason not in (StopReason.ENDPOINT_ERROR, StopReason.SERVER_ERROR)
+    too_little = trace.revision == 0 and trace.reward is not None and trace.reward < min_reward
+    return trace.verdict is Verdict.REJECTED or (own_doing and too_little)
 
 
 class EvaluationTasks:

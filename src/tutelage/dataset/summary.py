@@ -72,6 +72,8 @@ class BuildSummary(BaseModel):
     validation: Split = Split()
     tokens_unrolled: int = 0  # of the training split
     tokens_tree: int = 0  # of one prefix tree over all its rows
+    pairs: dict[SplitName, int] = {}  # for preference training, by split
+    pairs_left_out: dict[str, int] = {}  # reason -> pairs
     tools: dict[str, int] = {}  # calls taught, by tool
     kinds: dict[str, Kind] = {}
     lengths: dict[str, int] = {}  # rows by their length in tokens, both splits: "<= 512" counts 257 to 512
@@ -97,7 +99,15 @@ class BuildSummary(BaseModel):
             text += f" The rows of {self.erased} traces were erased since."
         if self.results_recut:
             text += f" {self.results_recut} tool results were cut otherwise than when they were collected."
-        return " ".join([text, *filter(None, [self.about_reasoning(), self.about_written()])])
+        return " ".join([text, *filter(None, [self.about_pairs(), self.about_reasoning(), self.about_written()])])
+
+    def about_pairs(self) -> str:
+        """ "" where no task has both a better and a worse trace."""
+        if not self.pairs and not self.pairs_left_out:
+            return ""
+        left_out = f", left out: {reasons(self.pairs_left_out)}" if self.pairs_left_out else ""
+        train, validation = (self.pairs.get(name, 0) for name in SPLITS)
+        return f"Pairs for dpo: {train}, {validation} for validation{left_out}."
 
     def about_written(self) -> str:
         if not self.reasoning_written:

@@ -86,7 +86,7 @@ class RowWriter:
 
     def add_conversation(self, trace: Trace, row: Unrolled, taught: Set[int], **more: Any) -> None:
         """A conversation whose messages at the places `taught` carry loss."""
-        self._waiting.append(
+        self.add_record(
             {
                 "id": f"{trace.id}-{trace.revision}-{row.step}",
                 "timestamp": row.timestamp,
@@ -102,6 +102,9 @@ class RowWriter:
                 **more,
             }
         )
+
+    def add_record(self, record: dict[str, Any]) -> None:
+        self._waiting.append(record)
         if len(self._waiting) >= ROWS_A_GROUP:
             self._flush()
 

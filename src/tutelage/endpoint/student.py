@@ -6,20 +6,23 @@ from tutelage.endpoint.embedded import EmbeddedEndpoint
 from tutelage.endpoint.served_weights import served_weights
 from tutelage.project import Project
 from tutelage.render.student import load_template, student_gguf
+from tutelage.render.trained import is_whole
 
 
 def student_endpoint(
-    project: Project, adapter: Path | None, *, host: str = "127.0.0.1", port: int = 0
+    project: Project, trained: Path | None, *, host: str = "127.0.0.1", port: int = 0
 ) -> EmbeddedEndpoint:
-    """Serves the student, with the adapter in the file `adapter` (GGUF). Raises TutelageError where it has no weights.
+    """Serves the student, with the adapter in the file `trained` (GGUF), or the whole model in it in its place.
 
-    A copy of the weights in a faster type is kept in the project's folder "weights".
+    A copy of the weights in a faster type is kept in the project's folder "weights". Raises TutelageError where the
+    student has no weights.
     """
     student = project.settings.student
+    whole = trained if trained and is_whole(trained.parent) else None
     return EmbeddedEndpoint(
-        served_weights(student_gguf(student, project.folder), project.path("weights")),
+        whole or served_weights(student_gguf(student, project.folder), project.path("weights")),
         load_template(student.template, project.folder),
-        adapter=adapter,
+        adapter=None if whole else trained,
         context=student.context,
         parallel=student.parallel,
         host=host,

@@ -105,6 +105,21 @@ def student_command(
     return Command("vLLM installed here", flags)
 
 
+def model_command(
+    model: str, *, chat_format: str, chat_template: str, name: str = "student", context: int = 2048, port: int = PORT
+) -> Command:
+    """The command that serves the whole model in the folder `model` as `name`, in the format `chat_format` writes."""
+    flags = (
+        Flag(f"vllm serve {shlex.quote(model)}", "the model as full fine-tuning left it"),
+        Flag(f"--port {port}", "where it answers"),
+        Flag(f"--served-model-name {name}", "what a request calls it"),
+        Flag(f"--max-model-len {context}", CONTEXT_WHY),
+        Flag(f"--chat-template {shlex.quote(chat_template)}", "the template that it was trained with"),
+        *_parser_flags(chat_format),
+    )
+    return Command("vLLM installed here", flags)
+
+
 def family_of(model: str) -> Family | None:
     """The family that `model`'s name tells, if vLLM's pages name its parsers."""
     lowered = model.lower()

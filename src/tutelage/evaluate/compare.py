@@ -5,7 +5,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, AsyncExitStack, ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from tutelage.evaluate.evaluation import Evaluation, Provenance, TaskName, Varia
 from tutelage.evaluate.provenance import checkout_commit, file_sha256, fingerprint, shared_tasks, tasks_sha256
 from tutelage.project import Project, Sampling, Student, expand
 from tutelage.render.student import load_template, student_gguf
+from tutelage.render.trained import is_whole, served_file, weight_files
 from tutelage.store import TraceStore
 from tutelage.trace import Message, Task, now
 from tutelage.world import World, open_world, worlds_folder
@@ -67,11 +68,12 @@ def evaluate(
 ) -> Evaluation:
     """Before, after and, if asked for, the teacher on the same held-out tasks; writes `out`/evaluation.json.
 
-    `adapter` is the folder with adapter.gguf. One embedded endpoint serves both variants; the adapter is switched by
-    request, and the variants take turns every `block` tasks. With `student.url` set they are two models of that
-    endpoint. Finished rollouts are kept in the store and not repeated; where all are, evaluation.json keeps its date
-    and origin. `dataset` is the folder of the build that was trained on, by default what the adapter's folder keeps
-    of it. `on_progress` is given rollouts done, rollouts in all, and the variant's name.
+    `adapter` is the folder of what was trained. One embedded endpoint serves both variants, the adapter switched by
+    request (a whole model has an endpoint of its own), and the variants take turns every `block` tasks. With
+    `student.url` set they are two models of that endpoint, or of it and `student.trained_url`. Finished rollouts are
+    kept in the store and not repeated; where all are, evaluation.json keeps its date and origin. `dataset` is the
+    folder of the build that was trained on, by default what the adapter's folder keeps of it. `on_progress` is given
+    rollouts done, rollouts in all, and the variant's name.
     """
     started = time.monotonic()
     if project.settings.tasks.verifier is None:
@@ -114,7 +116,11 @@ def _students(student: Student, name: str, adapter: Path, view: StudentView) -> 
 
     trained = f"{student.model} + {adapter.parent.name}/{adapter.name}"
     if student.url:
-        return [contender("before", student.model, student.model, {}), contender("after", trained, ADAPTER_MODEL, {})]
+        after = contender("after", trained, ADAPTER_MODEL, {})
+        url = student.trained_url or student.url
+        return [contender("before", student.model, student.model, {}), replace(after, url=url)]
+    if is_whole(adapter):
+        return [contender("before", student.model, student.model, {}), contender("after", trained, student.model, {})]
     return [
         contender("before", student.model, student.model, {"lora": [{"id": 0, "scale": 0.0}]}),
         contender("after", trained, student.model, {"lora": [{"id": 0, "scale": 1.0}]}),
@@ -154,18 +160,21 @@ def _run(
     with ExitStack() as stack:
         worlds = stack.enter_context(worlds_folder())
         values = stack.enter_context(start_services(project, worlds, skip=idle))
-        embedded = None if student.url else stack.enter_context(student_endpoint(project, adapter / "adapter.gguf"))
+        embedded = {} if student.url else _embedded(project, adapter, stack)
 
         async def run() -> None:
             async with AsyncExitStack() as opened:
                 endpoints = {
-                    contender.name: await opened.enter_async_context(_client(project, contender, embedded, values))
+                    contender.name: await opened.enter_async_context(
+                        _client(project, contender, embedded.get(contender.name), values)
+                    )
                     for contender in contenders
                 }
                 for contender, part in _turns(contenders, tasks, block):
-                    if embedded and not contender.url and _left(store, contender, part):
+                    if contender.name in embedded and _left(store, contender, part):
                         opening = open_world(tasks[0], worlds, project.prepare)
-                        await _share_prompt(project, embedded, endpoints[contender.name], contender, opening, values)
+                        server, client = embedded[contender.name], endpoints[contender.name]
+                        await _share_prompt(project, server, client, contender, opening, values)
                     await run_tasks(
                         [Job(task) for task in part],
                         project=project,
@@ -182,6 +191,13 @@ def _run(
                     )
 
         asyncio.run(run())
+
+
+def _embedded(project: Project, adapter: Path, stack: ExitStack) -> dict[str, EmbeddedEndpoint]:
+    """By variant: one endpoint for both, or one each where what was trained is a whole model."""
+    after = stack.enter_context(student_endpoint(project, served_file(adapter)))
+    before = stack.enter_context(student_endpoint(project, None)) if is_whole(adapter) else after
+    return {"before": before, "after": after}
 
 
 def _client(
@@ -322,11 +338,11 @@ def _parts(project: Project, adapter: Path) -> list[str | None]:
 
 
 def _adapter_sha256(student: Student, adapter: Path) -> str | None:
-    """Of adapter.gguf; where an endpoint of the user's serves the student, of the PEFT adapter if it lies here."""
+    """Of what llama.cpp serves; where an endpoint of the user's does, of the weights as trained if they lie here."""
     if student.url:
-        peft = adapter / "adapter_model.safetensors"
-        return file_sha256(peft) if peft.is_file() else None
-    file = adapter / "adapter.gguf"
+        trained = [file for file in weight_files(adapter) if file.suffix == ".safetensors"]
+        return file_sha256(trained[0]) if trained else None
+    file = served_file(adapter)
     if not file.is_file():
         raise TutelageError(f"{file} was not found. Run `tutelage train` first.")
     return file_sha256(file)

@@ -15,6 +15,7 @@ from tutelage.evaluate.plots import Losses, kinds_plot, loss_plot
 from tutelage.evaluate.provenance import file_sha256
 from tutelage.evaluate.side_by_side import examples
 from tutelage.project import Project
+from tutelage.render.trained import trained_folder, weight_files
 from tutelage.store import TraceStore
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def gather(
     A folder that is None or lacks its file leaves its part of the page out.
     """
     train, build = _read(train_folder, "train.json"), _read(build_folder, "build.json")
-    other_adapter = train_folder is not None and _is_other_adapter(train_folder / "adapter", evaluation)
+    other_adapter = train_folder is not None and _is_other_adapter(trained_folder(train_folder), evaluation)
     if other_adapter:
         train, build = {}, {}
     variants, kinds = tuple(evaluation.variants.values()), evaluation.kinds()
@@ -134,8 +135,7 @@ def _failures(variants: Sequence[Variant]) -> tuple[FailureRow, ...]:
 
 def _is_other_adapter(adapter: Path, evaluation: Evaluation) -> bool:
     """Whether the training's adapter is another than the evaluated one; False where that cannot be told."""
-    files = [adapter / name for name in ("adapter.gguf", "adapter_model.safetensors")]
-    found = [file_sha256(file) for file in files if file.is_file()]
+    found = [file_sha256(file) for file in weight_files(adapter)]
     measured = evaluation.provenance.adapter_sha256
     return bool(found and measured) and measured not in found
 

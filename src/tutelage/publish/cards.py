@@ -18,7 +18,7 @@ def model_card(
     *,
     repo_id: str,
     base: str,
-    rank: int,
+    rank: int | None,  # None: every weight was trained
     merged: bool,
     project: Settings,
     training: Mapping[str, Any],
@@ -35,14 +35,14 @@ def model_card(
     }
     if base == EMBEDDED_HUB_ID:
         header["license"] = EMBEDDED_LICENCE
-    what = "merged model" if merged else "LoRA adapter (PEFT)"
+    what = "fine-tuned model" if rank is None else "merged model" if merged else "LoRA adapter (PEFT)"
     parts = [
         f"# {name}",
         f"A {what} for `{base}`, trained by Tutelage {__version__} on traces of the project “{project.name}” to use "
         f"its tools. The chat template is the one it was trained with: use it as it stands.",
         _figures(evaluation),
         "## Training\n\n" + _table(training),
-        "## Use\n\n" + _use(base, repo_id, rank, merged, project),
+        "## Use\n\n" + _use(base, repo_id, rank or 0, merged, project),
     ]
     return _header(header) + "\n\n".join(parts) + "\n"
 

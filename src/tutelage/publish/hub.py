@@ -15,9 +15,11 @@ from tutelage.publish.cards import EMBEDDED_HUB_ID, model_card
 from tutelage.publish.merge import TOKENIZER_FILES, adapter_base, merge_adapter
 from tutelage.publish.secrets import find_secrets
 from tutelage.render.serving import SERVING_FILE
+from tutelage.render.trained import is_whole, trained_folder, weight_files
 
 DATASET_FILES = ("README.md", "train.parquet", "validation.parquet", "template.jinja", SERVING_FILE)
 SCANNED = ("id", "trace_id", "messages", "tools")  # columns
+NOT_PUSHED = ("README.md", "merged.json", "build.json")
 SHOWN = 5  # secrets that a message names
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors", "adapter.gguf", *TOKENIZER_FILES)
 
@@ -71,21 +73,23 @@ def push_model(
     merged: bool = False,
     private: bool = True,
 ) -> str:
-    """Push the adapter, or with `merged` the whole model, with tokenizer, template and card in one commit; its URL.
+    """Push the adapter, or the whole model, with tokenizer, template and card in one commit; its URL.
 
-    The card's figures are evaluation.json's; without it the card says that the model was not evaluated. Raises
-    TutelageError where the figures are another adapter's.
+    The whole model with `merged`, and after full fine-tuning. The card's figures are evaluation.json's; without it the
+    card says that the model was not evaluated. Raises TutelageError where the figures are another adapter's.
     """
-    adapter = training / "adapter"
-    base = adapter_base(adapter)
+    adapter = trained_folder(training)  # or the model's folder
+    whole = is_whole(adapter)
+    base = _student(project) if whole else adapter_base(adapter)
     figures = _read(evaluation / "evaluation.json", None) if evaluation else {}
     _require_same_adapter(figures, adapter)
-    folder = merge_adapter(adapter, training / "merged") if merged else adapter
+    folder = merge_adapter(adapter, training / "merged") if merged and not whole else adapter
+    merged = merged or whole
     hub_base = _hub_base(project, base)
     card = model_card(
         repo_id=repo_id,
         base=hub_base,
-        rank=json.loads((adapter / "adapter_config.json").read_text())["r"],
+        rank=None if whole else json.loads((adapter / "adapter_config.json").read_text())["r"],
         merged=merged,
         project=project.settings,
         training=_read(training / "train.json", "tutelage train"),
@@ -103,22 +107,21 @@ def push_model(
         if (adapter / SERVING_FILE).is_file():
             files[SERVING_FILE] = adapter / SERVING_FILE
         files["README.md"] = card.encode()
-        what = "merged model" if merged else "LoRA adapter"
+        what = "model" if whole else "merged model" if merged else "LoRA adapter"
         return _push("model", repo_id, files, private=private, message=f"Push a {what}")
 
 
 def _require_same_adapter(evaluation: Mapping[str, Any], adapter: Path) -> None:
     """An evaluation without the adapter's hash (it lay at an endpoint of the user's) cannot be told."""
     measured = evaluation.get("provenance", {}).get("adapter_sha256")
-    files = [adapter / name for name in ("adapter.gguf", "adapter_model.safetensors")]
-    if measured and measured not in [hashlib.sha256(file.read_bytes()).hexdigest() for file in files if file.is_file()]:
+    if measured and measured not in [hashlib.sha256(file.read_bytes()).hexdigest() for file in weight_files(adapter)]:
         raise TutelageError("evaluation.json is of another adapter. Run `tutelage evaluate` again.")
 
 
 def _model_files(folder: Path, tokenizer: Path, *, merged: bool) -> dict[str, Path | bytes]:
     names = [path.name for path in sorted(folder.iterdir()) if path.is_file()] if merged else list(ADAPTER_FILES)
     files: dict[str, Path | bytes] = {
-        name: folder / name for name in names if (folder / name).is_file() and name not in ("README.md", "merged.json")
+        name: folder / name for name in names if (folder / name).is_file() and name not in NOT_PUSHED
     }
     files |= {name: tokenizer / name for name in TOKENIZER_FILES if (tokenizer / name).is_file()}
     if not any(name.endswith(".safetensors") for name in files):
@@ -138,6 +141,11 @@ def _write_tokenizer(project: Project, adapter: Path, base: str, folder: Path) -
     for name in TOKENIZER_FILES:
         if (source / name).is_file():
             (folder / name).write_bytes((source / name).read_bytes())
+
+
+def _student(project: Project) -> str:
+    name = project.settings.student.model
+    return str(project.path(name)) if project.path(name).is_dir() else name
 
 
 def _hub_base(project: Project, base: str) -> str:

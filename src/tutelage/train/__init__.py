@@ -1,15 +1,16 @@
-"""Train the student's adapters, computing what rows share once.
+"""Train the student's adapters, or all of it, computing what rows share once.
 
     tree.py          token rows -> prefix tree; microbatches
     steps.py         which rows make up each optimizer step; several datasets
     attention.py     attention over a tree, branch by branch, for any Transformers decoder
+    flex.py          the same on a GPU, by FlexAttention
     hybrid.py        gated delta layers over a tree (Qwen3.5)
     sharing.py       whether a student can be run over trees, tried before training
     loss.py          log-probabilities of the targets, without all logits
     fast.py          leaner forms of LoRA and MLP modules
     lora.py          adapters, fresh or gone on from
     student.py       the student as it is trained
-    sft.py           what is learnt from rows: the objective
+    objectives.py    what is learnt: sft.py imitates rows, dpo.py prefers one of a pair
     trainer.py       the Hugging Face Trainer whose batch is a step's trees
     setup.py         it with its arguments; progress.py: how far it is
     checkpoints.py   what the training in a folder is of, and where it stopped
@@ -18,7 +19,7 @@
     run.py           `train`: a build's rows -> adapter, losses, TensorBoard
     trained.py       the folder that a training leaves
     stage.py         the same for a project
-    weights.py, adapter_gguf.py   from and to llama.cpp's files
+    weights.py, adapter_gguf.py, model_gguf.py   from and to llama.cpp's files
 
 The words and the reasons: design.md, "Computing shared prefixes once".
 """

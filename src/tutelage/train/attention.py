@@ -18,6 +18,7 @@ from transformers import AttentionInterface, PreTrainedModel
 
 from tutelage.errors import TutelageError
 from tutelage.train.compute import as_typed
+from tutelage.train.flex import FlexPlan, flex_tree_attention
 from tutelage.train.tree import Segment, Tree
 from tutelage.train.trunk import Trunk, Trunks
 
@@ -61,8 +62,10 @@ class Plan:
         return self._windowed[window]
 
 
-def attention_plan(tree: Tree, model: PreTrainedModel) -> Plan:
-    """What `forward(..., tree_plan=...)` takes: the tree's segments, long ones cut."""
+def attention_plan(tree: Tree, model: PreTrainedModel) -> Plan | FlexPlan:
+    """What `forward(..., tree_plan=...)` takes: the tree's segments, long ones cut; on a GPU, its block masks."""
+    if model.device.type == "cuda":
+        return FlexPlan(tree, model.device)
     pieces = tuple(piece for segment in tree.segments for piece in _cut(segment))
     config = model.config.get_text_config()
     pairs = sum((end - start) * sum(b - a for a, b in slices) for start, end, slices in pieces)
@@ -97,7 +100,7 @@ def tree_attention(
     attention_mask: Tensor | None,
     scaling: float | None = None,
     dropout: float = 0.0,
-    tree_plan: Plan | None = None,
+    tree_plan: Plan | FlexPlan | None = None,
     sliding_window: int | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
@@ -110,8 +113,10 @@ def tree_attention(
         raise TutelageError(f"Prefix trees do not support this model's attention ({what}). Choose another student.")
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     dtype = value.dtype  # under autocast the rotated q and k are float32
-    query, key, tokens = query.to(dtype), key.to(dtype), query.shape[2]
-    trunk = tree_plan.trunk
+    query, key = query.to(dtype), key.to(dtype)
+    if isinstance(tree_plan, FlexPlan):
+        return flex_tree_attention(query, key, value, tree_plan, sliding_window, scale), None
+    trunk, tokens = tree_plan.trunk, query.shape[2]
     if trunk and module.layer_idx < trunk.layers:
         if trunk.known:
             tree_plan = tree_plan.after_trunk

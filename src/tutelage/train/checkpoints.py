@@ -27,7 +27,7 @@ def identity_of(build: Path, mixed: Sequence[Path], weights: Path, config: Train
     """What a training is of: with another, it cannot go on."""
     return {
         "config": config.model_dump(mode="json", exclude=NO_NUMERICS),
-        "data": data_hash(build, mixed),
+        "data": data_hash(build, mixed, config.objective),
         "weights": weights.name,
         "model": _weights_digest(weights),
         "adapter": _weights_digest(Path(config.adapter)) if config.adapter else None,

@@ -1,6 +1,7 @@
 """What this machine computes fastest in: measured, never assumed (some processors take thirty times longer in bf16)."""
 
 import ctypes
+import importlib.util
 import os
 import platform
 import resource
@@ -49,6 +50,10 @@ def measure(seconds: float = 0.5, share: int = 1, dtype: Dtype = "auto") -> Comp
 def as_typed(device: torch.device) -> AbstractContextManager[Any]:
     """Products in the types of what is multiplied, whatever autocast is on; there is none on "meta"."""
     return nullcontext() if device.type == "meta" else torch.autocast(device.type, enabled=False)
+
+
+def installed(module: str) -> bool:
+    return importlib.util.find_spec(module) is not None
 
 
 def keep_freed_memory() -> None:

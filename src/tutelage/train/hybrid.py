@@ -17,6 +17,7 @@ from transformers import PreTrainedModel
 from transformers.activations import ACT2FN
 
 from tutelage.train.attention import Plan
+from tutelage.train.flex import FlexPlan
 from tutelage.train.tree import Ints, Tree
 
 LAYERS = ("Qwen3_5GatedDeltaNet", "Qwen3_5MoeGatedDeltaNet")
@@ -29,7 +30,7 @@ def follow_branches(model: PreTrainedModel) -> None:
             module.forward = MethodType(_forward, module)
 
 
-def _forward(self: Any, hidden_states: Tensor, tree_plan: Plan | None = None, **kwargs: Any) -> Tensor:
+def _forward(self: Any, hidden_states: Tensor, tree_plan: Plan | FlexPlan | None = None, **kwargs: Any) -> Tensor:
     """hidden_states (1, tokens, hidden); as the layer's own forward, with the tree for a cache."""
     if tree_plan is None:
         own: Tensor = type(self).forward(self, hidden_states, **kwargs)

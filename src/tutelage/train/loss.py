@@ -1,15 +1,17 @@
 """Log-probabilities of chosen tokens, without a tensor of all logits."""
 
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from tutelage.errors import TutelageError
 from tutelage.train.attention import NAME, attention_plan
-from tutelage.train.tree import Tree
+from tutelage.train.tree import Row, Tree
 
 LOGITS = 100 << 20  # bytes of logits at a time: 533 rows of SmolLM2's vocabulary in float32, 172 of Qwen3's
 
@@ -35,16 +37,37 @@ def tree_logprobs(model: PreTrainedModel, tree: Tree) -> Tensor:
     return target_logprobs(hidden[parents], output_weight(model), tokens)
 
 
+def row_logprobs(model: PreTrainedModel, rows: Sequence[Row], trees: Sequence[Tree]) -> Tensor:
+    """The log-probability of what each row teaches, a token times its weight, along its path; differentiable.
+
+    (rows): `rows` in the order in which `trees` were built of them.
+    """
+    sums, place = [], 0
+    for tree in trees:
+        logprobs = tree_logprobs(model, tree)
+        where = np.zeros(len(tree), np.int64)
+        where[tree.targets] = np.arange(len(tree.targets))
+        own = rows[place : place + len(tree.paths)]
+        taught = [np.flatnonzero(row.weights) for row in own]
+        nodes = np.concatenate([where[path[at]] for path, at in zip(tree.paths, taught, strict=True)])
+        weights = np.concatenate([row.weights[at] for row, at in zip(own, taught, strict=True)])
+        owner = np.repeat(np.arange(len(own)), [len(at) for at in taught])
+        index, by, times = (torch.from_numpy(x).to(logprobs.device) for x in (nodes, owner, weights))
+        sums.append(logprobs.new_zeros(len(own)).index_add(0, by, logprobs[index] * times))
+        place += len(own)
+    return torch.cat(sums)
+
+
 def output_weight(model: PreTrainedModel) -> Tensor:
-    """The matrix (vocabulary, hidden) that makes logits, frozen. Raises TutelageError where that is not all of it."""
+    """The matrix (vocabulary, hidden) that makes logits. Raises TutelageError where that is not all of it."""
     head = model.get_output_embeddings()
     config = model.config
     scaled = any(
         getattr(config, name, None) not in (None, 1, 1.0)
         for name in ("final_logit_softcapping", "logit_scale", "logits_scaling")
     )
-    if not isinstance(head, nn.Linear) or head.bias is not None or head.weight.requires_grad or scaled:
-        raise TutelageError("This student's logits are not a plain frozen matrix product. Choose another student.")
+    if not isinstance(head, nn.Linear) or head.bias is not None or scaled:
+        raise TutelageError("This student's logits are not a plain matrix product. Choose another student.")
     return head.weight
 
 
@@ -68,7 +91,7 @@ def _kept_room(size: int, dtype: torch.dtype) -> Tensor:
 
 
 def target_logprobs(hidden: Tensor, weight: Tensor, tokens: Tensor) -> Tensor:
-    """log softmax(hidden @ weight.T)[i, tokens[i]] for each i; the gradient reaches `hidden` alone."""
+    """log softmax(hidden @ weight.T)[i, tokens[i]] for each i."""
     result: Tensor = _TargetLogprobs.apply(hidden, weight, tokens)
     return result
 
@@ -77,7 +100,8 @@ class _TargetLogprobs(torch.autograd.Function):  # type: ignore[misc]  # seen as
     """hidden (n, h), weight (v, h), tokens (n) -> (n).
 
     The gradient of a log-probability to its hidden state, weight[token] - softmax @ weight, is computed along with it
-    while the chunk's logits are there, so that they are neither kept nor computed twice.
+    while the chunk's logits are there, so that they are neither kept nor computed twice. Where the weight learns too,
+    its gradient wants the probabilities and what comes from above at once: they are computed again.
     """
 
     @staticmethod
@@ -98,11 +122,24 @@ class _TargetLogprobs(torch.autograd.Function):  # type: ignore[misc]  # seen as
             if slopes is not None:
                 mean = torch.mm(logits.to(weight.dtype), weight).float() / sums[:, None]
                 slopes[rows] = (weight[tokens[rows]] - mean).to(slopes.dtype)
-        if slopes is not None:
-            ctx.save_for_backward(slopes)
+        ctx.save_for_backward(slopes, *((hidden, weight, tokens) if ctx.needs_input_grad[1] else ()))
         return logprobs
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        (slopes,) = ctx.saved_tensors
-        return slopes * grads[0][:, None].to(slopes.dtype), None, None
+        slopes, *rest = ctx.saved_tensors
+        d_hidden = None if slopes is None else slopes * grads[0][:, None].to(slopes.dtype)
+        return d_hidden, _weight_gradient(grads[0], *rest) if rest else None, None
+
+
+def _weight_gradient(grad: Tensor, hidden: Tensor, weight: Tensor, tokens: Tensor) -> Tensor:
+    """Of the log-probabilities, each weighed by `grad` (n), to `weight` (v, h)."""
+    result = torch.zeros_like(weight)
+    result.index_add_(0, tokens, (hidden * grad[:, None]).to(weight.dtype))
+    chunk = chunk_rows(len(tokens), len(weight))
+    for start in range(0, len(tokens), chunk):
+        rows = slice(start, start + chunk)
+        part = hidden[rows].to(weight.dtype)
+        probabilities = torch.mm(part, weight.t()).float().softmax(1).mul_(grad[rows, None])
+        result -= torch.mm(probabilities.to(weight.dtype).t(), part)
+    return result

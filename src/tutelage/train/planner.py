@@ -11,7 +11,7 @@ from typing import Any
 
 import psutil
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
@@ -20,13 +20,16 @@ from tutelage.errors import TutelageError
 from tutelage.train import attention
 from tutelage.train.compute import Compute, peak_rss
 from tutelage.train.config import TrainConfig
+from tutelage.train.dpo import Pairs
 from tutelage.train.fast import speed_up
 from tutelage.train.hybrid import follow_branches
 from tutelage.train.lora import add_lora
 from tutelage.train.loss import chunk_rows, tree_logprobs
+from tutelage.train.objectives import objective_of
 from tutelage.train.sharing import why_not_shared
-from tutelage.train.tree import Row, Tree, plan_step
+from tutelage.train.tree import Row, Tree
 
+IN_4_BITS = 0.52  # bytes of a weight, its share of the scales included
 ADAPTER_BYTES = 16  # of a trained parameter: itself, its gradient, AdamW's two moments
 # Both fitted to two trainings of SmolLM2-135M on one machine: the share of its products' speed that a step reaches, and
 # what glibc's heap takes for what is kept, holes between included.
@@ -60,19 +63,24 @@ def plan_needs(
     """Raises TutelageError where the adapters do not fit the student, or its needs cannot be counted."""
     held = _held_already(compute)
     model, separate = _without_weights(student, config, compute)
-    trees = [tree for step in steps for tree in plan_step(step, config.tree_tokens, share=separate is None)]
+    objective = objective_of(config, share=separate is None)
+    pieces = [piece for step in steps for piece in objective.pieces(step)]
+    trees = [tree for piece in pieces for tree in (piece.trees if isinstance(piece, Pairs) else [piece])]
     largest = max(trees, key=len)
     parameters = [(p.numel(), p.requires_grad) for p in model.parameters()]
     trained = sum(size for size, learns in parameters if learns)
     frozen = sum(size for size, learns in parameters if not learns)
     try:
         kept, operations = _kept_and_operations(model, largest)
+        if config.checkpointing != "none":
+            kept, operations = _checkpointed(student.get_text_config(), largest, config, compute, kept, operations)
     except RuntimeError as error:  # of layers that look at values
         reason = str(error).splitlines()[0].rstrip(".")
         raise TutelageError(
             f"What a training of {student.model_type} takes cannot be counted ({reason}). Train without --dry-run."
         ) from error
-    weights = frozen * compute.dtype.itemsize + trained * ADAPTER_BYTES
+    quantised = _quantised(model) if config.method == "qlora" else 0
+    weights = (frozen - quantised) * compute.dtype.itemsize + quantised * IN_4_BITS + trained * ADAPTER_BYTES
     working = _working(student.get_text_config(), largest, compute.dtype)
     tokens = sum(map(len, trees))
     return Needs(
@@ -91,14 +99,36 @@ def _without_weights(
     student: PreTrainedConfig, config: TrainConfig, compute: Compute
 ) -> tuple[PreTrainedModel, str | None]:
     """The adapted student, and why its rows are computed one by one, if they are."""
+    full = config.method == "full"
+    dtype = torch.float32 if full else compute.dtype
     with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(student, dtype=compute.dtype, attn_implementation=attention.NAME)
+        model = AutoModelForCausalLM.from_config(student, dtype=dtype, attn_implementation=attention.NAME)
         model.config.use_cache = False
         follow_branches(model)
-        adapted = add_lora(model, config)
+        adapted = None if full else add_lora(model, config)
     separate = why_not_shared(model)
-    speed_up(adapted)
+    if adapted is not None:
+        speed_up(adapted)
     return model, separate
+
+
+def _quantised(model: PreTrainedModel) -> int:
+    """How many of the weights QLoRA holds in 4 bits: the layers' matrices, not embeddings and head."""
+    head = model.get_output_embeddings()
+    return sum(m.weight.numel() for m in model.modules() if type(m) is nn.Linear and m is not head and _is_frozen(m))
+
+
+def _is_frozen(module: nn.Linear) -> bool:
+    return not module.weight.requires_grad
+
+
+def _checkpointed(
+    shape: Any, tree: Tree, config: TrainConfig, compute: Compute, kept: int, operations: int
+) -> tuple[int, int]:
+    """With what goes in between layers kept alone: one layer's working set at a time, its forward pass twice."""
+    layers = shape.num_hidden_layers
+    between = 0 if config.checkpointing == "offload" else layers * len(tree) * shape.hidden_size
+    return round(kept / layers) + between * compute.dtype.itemsize, round(operations * 4 / 3)
 
 
 def _kept_and_operations(model: Any, tree: Tree) -> tuple[int, int]:

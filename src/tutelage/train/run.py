@@ -15,13 +15,13 @@ from tutelage.train import processes
 from tutelage.train.checkpoints import CLOCK, RESULT, Clock, claim, identity_of, last_checkpoint, write_json
 from tutelage.train.compute import keep_freed_memory, peak_rss
 from tutelage.train.config import TrainConfig
+from tutelage.train.objectives import objective_of
 from tutelage.train.progress import Progress, Reporter
-from tutelage.train.rows import load_rows
+from tutelage.train.rows import files_of, load_pairs, load_rows
 from tutelage.train.setup import make_trainer
-from tutelage.train.sft import Sft
 from tutelage.train.steps import Mixed, at_most, plan_steps
 from tutelage.train.student import prepare
-from tutelage.train.trained import write_adapter
+from tutelage.train.trained import write_trained
 from tutelage.train.trainer import StepPieces
 from tutelage.train.tree import Row
 
@@ -62,11 +62,11 @@ def train(
     on_progress: Callable[[Progress], None] | None = None,
     mixed: Sequence[Path] = (),
 ) -> TrainResult:
-    """Train adapters for the model in `weights` on `build`/train.parquet; everything is written under `out`.
+    """Train the model in `weights`, or adapters for it, on `build`; everything is written under `out`.
 
-    `mixed` are the builds of `config.datasets`, in their order.
-    `out`/adapter holds the PEFT adapter (and adapter.gguf, where llama.cpp takes it), `out`/train.json the result. A
-    finished training returns at once; an interrupted one resumes from its last checkpoint, with the losses that it
+    `mixed` are the builds of `config.datasets`, in their order. `out`/adapter holds the PEFT adapter (and
+    adapter.gguf, where llama.cpp takes it), after full fine-tuning `out`/model the model; `out`/train.json the result.
+    A finished training returns at once; an interrupted one resumes from its last checkpoint, with the losses that it
     would have had. Raises TutelageError where `out` holds a training on other data or with other settings.
     """
     started = time.monotonic()
@@ -77,16 +77,18 @@ def train(
     processes.wait()
     if (out / RESULT).is_file():
         return load_result(out)
-    validation = load_rows(build / "validation.parquet")
+    validation = _load(files_of(build, config.objective)[1])
     plan = planned_steps(build, mixed, config)
     compute = processes.measured(config.dtype)
     keep_freed_memory()
     disable_progress_bar()  # of loading weights; `on_progress` tells how far the training is
     model, share = prepare(weights, config, compute)
-    steps = StepPieces(plan, Sft(config.tree_tokens, share))
+    steps: StepPieces[Any] = StepPieces(plan, objective_of(config, share))
     reporter = Reporter(on_progress if processes.leads() else None)
-    held_back = steps.objective.pieces(_some(validation, config))
-    trainer = make_trainer(model, steps, held_back, out, config, compute, reporter)
+    some = _some(validation, config)
+    trainer = make_trainer(model, steps, steps.objective.pieces(some), out, config, compute, reporter)
+    with trainer.compute_loss_context_manager():
+        steps.objective.begin(trainer.bare, [*(row for step in plan for row in step), *some])
     checkpoint = last_checkpoint(out / "checkpoints")
     before = json.loads((checkpoint / CLOCK).read_text())["seconds"] if checkpoint else 0.0
     trainer.add_callback(Clock(started - before))
@@ -111,7 +113,7 @@ def train(
         data_hash=identity["data"],
     )
     if processes.leads():
-        write_adapter(model, weights, build, out / "adapter")
+        write_trained(model, weights, build, out)
         write_json(out / RESULT, result.as_dict())
         shutil.rmtree(out / "checkpoints", ignore_errors=True)
     processes.wait()
@@ -124,7 +126,7 @@ def planned_steps(build: Path, mixed: Sequence[Path], config: TrainConfig) -> li
         raise TutelageError(
             f"[[train.datasets]] names {len(config.datasets)} datasets, and {len(mixed)} builds of them were given."
         )
-    rows, *others = (_rows(folder) for folder in (build, *mixed))
+    rows, *others = (_rows(folder, config.objective) for folder in (build, *mixed))
     parts = [
         Mixed(at_most(found, dataset.max_rows, config.seed), dataset.weight)
         for found, dataset in zip(others, config.datasets, strict=True)
@@ -132,12 +134,21 @@ def planned_steps(build: Path, mixed: Sequence[Path], config: TrainConfig) -> li
     return plan_steps(rows, config.rows_per_step, config.epochs, config.seed, parts)
 
 
-def _rows(build: Path) -> list[Row]:
-    path = build / "train.parquet"
-    rows = load_rows(path)
+def _rows(build: Path, objective: str) -> list[Row]:
+    path, _ = files_of(build, objective)
+    rows = _load(path)
+    if not rows and objective == "dpo":
+        raise TutelageError(
+            f"{path} holds no pairs. Approve and reject traces of the same tasks, or say in `tutelage review` which of "
+            "two is better, then rebuild."
+        )
     if not rows:
         raise TutelageError(f"{path} holds no rows. Collect or approve more traces, then rebuild.")
     return rows
+
+
+def _load(path: Path) -> list[Row]:
+    return load_pairs(path) if path.stem.endswith("-pairs") else load_rows(path)
 
 
 def load_result(out: Path) -> TrainResult:

@@ -1,6 +1,5 @@
 """The Trainer with its arguments, from the settings."""
 
-import importlib.util
 import json
 import os
 from pathlib import Path
@@ -12,7 +11,7 @@ from transformers.trainer_callback import EarlyStoppingCallback, PrinterCallback
 
 from tutelage.errors import TutelageError
 from tutelage.train import processes
-from tutelage.train.compute import Compute
+from tutelage.train.compute import Compute, installed
 from tutelage.train.config import TrainConfig
 from tutelage.train.progress import Reporter
 from tutelage.train.trainer import P, StepPieces, TreeTrainer
@@ -39,7 +38,7 @@ def make_trainer(
         weight_decay=0.0,
         adam_beta2=config.adam_beta2,
         max_grad_norm=config.max_grad_norm,
-        optim="adamw_bnb_8bit" if cuda and _installed("bitsandbytes") else "adamw_torch",
+        optim="adamw_bnb_8bit" if cuda and installed("bitsandbytes") else "adamw_torch",
         use_cpu=not cuda,
         ddp_backend=processes.backend(),
         bf16=compute.dtype == torch.bfloat16,
@@ -72,7 +71,3 @@ def make_trainer(
     for printer in (PrinterCallback, ProgressCallback):
         trainer.remove_callback(printer)
     return trainer
-
-
-def _installed(module: str) -> bool:
-    return importlib.util.find_spec(module) is not None

@@ -18,6 +18,9 @@ class Sft:
     budget: int
     share: bool = True
 
+    def begin(self, model: PreTrainedModel, rows: Sequence[Row]) -> None:
+        """Nothing is to be known of the model as it starts."""
+
     def pieces(self, rows: Sequence[Row]) -> list[Tree]:
         return plan_step(rows, self.budget, self.share)
 

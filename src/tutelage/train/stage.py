@@ -117,7 +117,23 @@ def run_training(
         if on_progress:
             on_progress(progress.step, progress.steps, progress.text())
 
-    return train(build, student_folder(project, out.parent / WEIGHTS), out, config, report, mixed)
+    result = train(build, student_folder(project, out.parent / WEIGHTS), out, config, report, mixed)
+    _serve_whole(project, out)
+    return result
+
+
+def _serve_whole(project: Project, out: Path) -> None:
+    """After full fine-tuning of a student that llama.cpp serves, the file that it loads."""
+    from tutelage.render.engine import Engine
+    from tutelage.render.student import student_engine, student_gguf
+    from tutelage.render.trained import MODEL, served_file
+    from tutelage.train import processes
+    from tutelage.train.model_gguf import convert_model
+
+    folder, student = out / MODEL, project.settings.student
+    made = served_file(folder)
+    if folder.is_dir() and not made.is_file() and processes.leads() and student_engine(student) is Engine.LLAMA_CPP:
+        convert_model(folder, student_gguf(student, project.folder), made)
 
 
 def train_config(project: Project) -> TrainConfig:

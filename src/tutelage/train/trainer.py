@@ -36,6 +36,9 @@ P = TypeVar("P", bound=Piece)
 class Objective(Protocol[P]):
     """What is learnt from rows."""
 
+    def begin(self, model: PreTrainedModel, rows: Sequence[Row]) -> None:
+        """Called once with all rows, before anything is learnt."""
+
     def pieces(self, rows: Sequence[Row]) -> list[P]:
         """The microbatches of one optimizer step."""
 

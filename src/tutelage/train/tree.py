@@ -99,7 +99,7 @@ def build_tree(rows: Sequence[Row]) -> Tree:
                 f'Step {row.step} of trace "{row.trace_id}" is no training row: it needs tokens, one weight for each, '
                 "and none on the first. Build the dataset again."
             )
-    order = _sorted_order(rows)
+    order = sorted_order(rows)
     shared = _shared_lengths(rows, order)
     size = sum(len(rows[i]) - common for i, common in zip(order, shared, strict=True))
     tokens, positions, parents = (np.empty(size, np.int64) for _ in range(3))
@@ -125,7 +125,7 @@ def build_tree(rows: Sequence[Row]) -> Tree:
 
 def tree_size(rows: Sequence[Row]) -> int:
     """The number of distinct prefixes of the rows: the nodes of their tree."""
-    order = _sorted_order(rows)
+    order = sorted_order(rows)
     return sum(len(rows[i]) - common for i, common in zip(order, _shared_lengths(rows, order), strict=True))
 
 
@@ -139,15 +139,15 @@ def plan_step(rows: Sequence[Row], budget: int, share: bool = True) -> list[Tree
     if not share:
         return [build_tree([row]) for row in rows]
     traces: dict[str, list[Row]] = {}
-    for i in _sorted_order(rows):
+    for i in sorted_order(rows):
         traces.setdefault(rows[i].trace_id, []).append(rows[i])
     pieces: list[list[Row]] = []
     for trace in traces.values():
-        pieces.extend([trace] if tree_size(trace) <= budget else _fill([[row] for row in trace], budget))
-    return [build_tree(piece) for piece in _fill(pieces, budget)]
+        pieces.extend([trace] if tree_size(trace) <= budget else fill([[row] for row in trace], budget))
+    return [build_tree(piece) for piece in fill(pieces, budget)]
 
 
-def _fill(pieces: Sequence[list[Row]], budget: int) -> list[list[Row]]:
+def fill(pieces: Sequence[list[Row]], budget: int) -> list[list[Row]]:
     """Join neighbours while their tree stays within the budget."""
     filled: list[list[Row]] = []
     for piece in pieces:
@@ -158,7 +158,7 @@ def _fill(pieces: Sequence[list[Row]], budget: int) -> list[list[Row]]:
     return filled
 
 
-def _sorted_order(rows: Sequence[Row]) -> list[int]:
+def sorted_order(rows: Sequence[Row]) -> list[int]:
     """Indices of the rows in lexicographic order of their tokens (bytes compare as big-endian numbers do)."""
     keys = [row.input_ids.astype(">u4").tobytes() for row in rows]
     return sorted(range(len(rows)), key=keys.__getitem__)

@@ -143,15 +143,20 @@ def _dequantised(
     heads = {"attn_q": config.num_attention_heads, "attn_k": config.num_key_value_heads}
     tensors = {}
     for i, tensor in enumerate(stored):
-        *block, name, kind = tensor.name.split(".")
+        name = tensor.name.split(".")[-2]
         weight = gguf.dequantize(tensor.data, tensor.tensor_type).astype(np.float32, copy=False)
         if permuted and name in heads:
             weight = unpermute(weight, heads[name])
-        target = f"model.layers.{block[1]}.{LAYER[name]}.{kind}" if block else f"{TOP[name]}.{kind}"
-        tensors[target] = torch.from_numpy(np.array(weight, order="C"))
+        tensors[target_name(tensor.name)] = torch.from_numpy(np.array(weight, order="C"))
         if on_progress:
             on_progress((i + 1) / len(stored))
     return tensors
+
+
+def target_name(stored: str) -> str:
+    """Hugging Face's name of a tensor that llama.cpp calls `stored`: blk.3.attn_q.weight or token_embd.weight."""
+    *block, name, kind = stored.split(".")
+    return f"model.layers.{block[1]}.{LAYER[name]}.{kind}" if block else f"{TOP[name]}.{kind}"
 
 
 def permute(weight: NDArray[np.float32], heads: int) -> NDArray[np.float32]:
