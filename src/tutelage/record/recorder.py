@@ -67,13 +67,13 @@ class Recorder:
         return len(due)
 
     def _finish(self, recording: Recording, reason: StopReason, task: Task) -> None:
+        """Finish a trace, under another attempt's number where its own is taken; one that was erased stays erased."""
         for _ in range(TRIES):
             try:
                 recording.finish(reason, task=task)
                 return
             except AlreadyRecorded:  # another recorder of the run had its agent asked the same, and was first
                 recording.renumber(self._store.next_attempt(self._run, task.id))
-        raise RuntimeError(f"the task {task.id} got no number of an attempt that was free")
 
     def _answer(
         self, id: str, exchange: Exchange, answer: Answer, started: datetime, seconds: float, dialect: str
