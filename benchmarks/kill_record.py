@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "record"))  # th
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "doubles"))
 
 from killing import Asking, Proxy, ask_without_store, kill_at_random, missing
-from postgresql_server import DURABLE, running_postgresql
+from postgresql_server import running_postgresql
 from scripted_endpoint import Said, scripted_endpoint
 
 from tutelage.store import TraceStore
@@ -54,7 +54,7 @@ def kill(proxy: Proxy, kills: int, seed: int) -> None:
 
 
 def stop_store(proxy: Proxy, seconds: float) -> None:
-    with running_postgresql(DURABLE) as server:
+    with running_postgresql() as server:
         url = server.new_database()
         (proxy.project / "tutelage.toml").write_text(f'store = "{url}"\n')
         asking = Asking(proxy.start())

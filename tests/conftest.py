@@ -4,12 +4,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from postgresql_server import postgresql_databases
+from postgresql_server import postgresql, postgresql_databases
 
 from tutelage.project import Project
 from tutelage.store import TraceStore
 
-__all__ = ["postgresql_databases"]
+__all__ = ["postgresql", "postgresql_databases"]
 
 
 @pytest.fixture

@@ -15,19 +15,18 @@ from pathlib import Path
 import psycopg
 import pytest
 
-# Nothing of a test's has to outlive a power cut; with DURABLE, what was committed outlives `stop`.
+# Nothing of a test's has to outlive a power cut.
 FAST = "-c fsync=off -c synchronous_commit=off -c full_page_writes=off -c max_connections=200"
-DURABLE = "-c fsync=on"
 
 
 class PostgreSQL:
     """A server that listens on a socket in `folder`, where its data is too."""
 
-    def __init__(self, folder: Path, settings: str) -> None:
+    def __init__(self, folder: Path) -> None:
         programs = _programs()
         if programs is None:
             pytest.skip("PostgreSQL is not installed (apt-get install postgresql)")
-        self.folder, self._settings = folder, settings
+        self.folder = folder
         as_user = ["runuser", "-u", "postgres", "--"] if os.getuid() == 0 else []
         if as_user:
             shutil.chown(folder, "postgres")
@@ -36,11 +35,11 @@ class PostgreSQL:
         self._control = [*as_user, programs / "pg_ctl", "-D", data, "-w", "-l", folder / "log"]
 
     def start(self) -> None:
-        _run(*self._control, "-o", f"-c listen_addresses='' -k {self.folder} {self._settings}", "start")
+        _run(*self._control, "-o", f"-c listen_addresses='' -k {self.folder} {FAST}", "start")
 
     def stop(self) -> None:
-        """At once: connections break off."""
-        _run(*self._control, "-m", "immediate", "stop")
+        """At once: connections break off, what was committed stays."""
+        _run(*self._control, "-m", "fast", "stop")
 
     def new_database(self) -> str:
         """Makes an empty database and gives its URL."""
@@ -51,17 +50,22 @@ class PostgreSQL:
 
 
 @pytest.fixture(scope="session")
-def postgresql_databases() -> Iterator[Callable[[], str]]:
-    """Makes an empty database and gives its URL."""
+def postgresql() -> Iterator[PostgreSQL]:
     with running_postgresql() as server:
-        yield server.new_database
+        yield server
+
+
+@pytest.fixture
+def postgresql_databases(postgresql: PostgreSQL) -> Callable[[], str]:
+    """Makes an empty database and gives its URL."""
+    return postgresql.new_database
 
 
 @contextmanager
-def running_postgresql(settings: str = FAST) -> Iterator[PostgreSQL]:
+def running_postgresql() -> Iterator[PostgreSQL]:
     folder = Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp"))  # a socket's path may have 107 bytes
     try:
-        server = PostgreSQL(folder, settings)
+        server = PostgreSQL(folder)
         server.start()
         try:
             yield server

@@ -144,11 +144,13 @@ def ask_without_store(server: PostgreSQL, asking: Asking, seconds: float, least:
     asking.up.set()
     _await_another(asking)
     server.stop()
-    before, end = len(asking.finished), time.monotonic() + seconds
-    while len(asking.finished) < before + least or time.monotonic() < end:
-        _await_another(asking)
-    got = len(asking.finished) - before
-    server.start()
+    try:
+        before, end = len(asking.finished), time.monotonic() + seconds
+        while len(asking.finished) < before + least or time.monotonic() < end:
+            _await_another(asking)
+        got = len(asking.finished) - before
+    finally:
+        server.start()
     _await_another(asking)
     asking.ended.set()
     agent.join()

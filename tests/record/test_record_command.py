@@ -9,7 +9,7 @@ from typing import Any
 import openai
 import pytest
 from killing import Asking, Proxy, ask_without_store, kill_at_random, missing
-from postgresql_server import DURABLE, running_postgresql
+from postgresql_server import PostgreSQL
 from scripted_endpoint import Said, ScriptedEndpoint, scripted_endpoint
 
 from tutelage.cli.main import app
@@ -95,15 +95,16 @@ def test_a_store_that_is_locked_for_a_while_gets_everything_later(proxy: Proxy, 
     assert len(traces(tmp_path)) == 6
 
 
-def test_a_database_that_is_stopped_for_a_while_gets_everything_later(proxy: Proxy, tmp_path: Path) -> None:
-    with running_postgresql(DURABLE) as server:
-        url = server.new_database()
-        (tmp_path / "tutelage.toml").write_text(f'store = "{url}"\n')
-        asking = Asking(proxy.start())
-        assert ask_without_store(server, asking, seconds=3.0, least=20) >= 20
-        assert proxy.stop() == 130
-        assert "The store failed" in proxy.said and "The store answers again." in proxy.said
-        assert (missing(asking, traces(url)), asking.failures) == ([], [])
+def test_a_database_that_is_stopped_for_a_while_gets_everything_later(
+    proxy: Proxy, postgresql: PostgreSQL, tmp_path: Path
+) -> None:
+    url = postgresql.new_database()
+    (tmp_path / "tutelage.toml").write_text(f'store = "{url}"\n')
+    asking = Asking(proxy.start())
+    assert ask_without_store(postgresql, asking, seconds=3.0, least=20) >= 20
+    assert proxy.stop() == 130
+    assert "The store failed" in proxy.said and "The store answers again." in proxy.said
+    assert (missing(asking, traces(url)), asking.failures) == ([], [])
 
 
 def test_an_exchange_of_which_no_trace_can_be_made_is_set_aside_and_named(proxy: Proxy, tmp_path: Path) -> None:
