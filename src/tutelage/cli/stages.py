@@ -71,6 +71,9 @@ def collect(
     max_tokens: Annotated[int | None, typer.Option(help="A budget of tokens for the run.", min=1)] = None,
     max_cost: Annotated[float | None, typer.Option(help="The same in money, by the teacher's prices.")] = None,
     max_minutes: Annotated[float | None, typer.Option(help="Begin no rollout after so many minutes.")] = None,
+    ray: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help='Spread them over a Ray cluster; "auto" is the one here.')
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -108,6 +111,7 @@ def collect(
                 teacher_model=teacher_model,
                 system_prompt_file=system_prompt_file,
                 limit=limit,
+                ray=ray,
                 limits=limits,
                 on_progress=advance,
                 on_notice=notice,

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tutelage.collect.budget import Budget, Limits
+from tutelage.collect.cluster import Order, collect_on_ray
 from tutelage.collect.progress import OnProgress, Tracker
 from tutelage.errors import TutelageError
 from tutelage.project import Project, Teacher
@@ -65,15 +66,16 @@ def collect(
     system_prompt_file: Path | None = None,
     limit: int | None = None,
     limits: Limits | None = None,
+    ray: str | None = None,
     on_progress: OnProgress | None = None,
     on_notice: Callable[[str], None] | None = None,
 ) -> CollectSummary:
     """Run the teacher on the training tasks, as often as the project says, and record each trace with its reward.
 
     Attempts that have a finished trace in `run` are not repeated. `teacher_url` and `teacher_model` stand in for the
-    project's, `limits` for its budgets: once one is spent, no rollout begins. `on_notice` gets a line where the run
-    pauses, since the endpoint is down. Raises TutelageError where nothing can be collected, or the endpoint stays
-    down; what is finished stays.
+    project's, `limits` for its budgets: once one is spent, no rollout begins. `ray` is the address of a cluster that
+    runs them. `on_notice` gets a line where the run pauses, since the endpoint is down. Raises TutelageError where
+    nothing can be collected, or the endpoint stays down; what is finished stays.
     """
     from tutelage.agent.pool import Job
 
@@ -92,8 +94,14 @@ def collect(
     budget = Budget(limits or Limits.of(project.settings.collect, teacher), teacher, store.used.by_run(run))
     if done < len(jobs):
         tracker = Tracker(budget, len(jobs), done, on_progress or (lambda _: None))
-        notice = on_notice or (lambda _: None)
-        results = _Collecting(project, store, run, teacher, teacher_url, system_prompt_file, tracker, notice).run(jobs)
+        system_prompt = project.system_prompt(system_prompt_file)
+        if ray:
+            order = Order(run, teacher, teacher_url, system_prompt, budget.limits)
+            results, spent = collect_on_ray(ray, project, store, order, jobs, tracker)
+            budget.spent = budget.spent or spent
+        else:
+            notice = on_notice or (lambda _: None)
+            results = Collecting(project, store, run, teacher, teacher_url, system_prompt, tracker, notice).run(jobs)
     finished = store.finished(run)
     broken = sum(result.broken for result in results)
     undone = sum((job.task.id, job.attempt) not in finished for job in jobs) - broken
@@ -116,7 +124,9 @@ def collect(
     )
 
 
-class _Collecting:
+class Collecting:
+    """A run on this machine."""
+
     def __init__(
         self,
         project: Project,
@@ -124,13 +134,13 @@ class _Collecting:
         run: str,
         teacher: Teacher,
         own_url: str | None,
-        system_prompt_file: Path | None,
+        system_prompt: str | None,
         tracker: Tracker,
         notice: Callable[[str], None],
     ) -> None:
         self.project, self.store, self.run_name, self.teacher = project, store, run, teacher
         self.own_url = own_url
-        self.system_prompt = project.system_prompt(system_prompt_file)
+        self.system_prompt = system_prompt
         self.tracker, self.notice = tracker, notice
 
     def run(self, jobs: "list[Job]") -> "list[Finished]":

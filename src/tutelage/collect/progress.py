@@ -1,7 +1,7 @@
 """How far a run is."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -68,6 +68,12 @@ class Tracker:
         self._solved += result.reward is not None and result.reward.value >= 1
         self._report()
         self._budget.add(result.prompt_tokens, result.completion_tokens)
+
+    def elsewhere(self, results: Sequence["Finished"]) -> None:
+        """Rollouts that ran on other machines, and are over."""
+        self._running += len(results)
+        for result in results:
+            self.finished(result)
 
     def _report(self) -> None:
         seconds = time.monotonic() - self._began
