@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from endpoint_double import Answer, endpoint_double, fails, says
+from endpoint_double import endpoint_double, fails, says
+from scripted_endpoint import Fault, Said, scripted_endpoint
 
 from tutelage.agent.pool import Finished, Job, run_tasks
 from tutelage.endpoint import client
@@ -97,29 +98,54 @@ def test_a_rollout_that_the_endpoint_broke_is_run_again(project: Project) -> Non
         assert len(store.finished("r")) == 4
 
 
+FAULTS = (
+    Fault(429, '{"error": {"message": "busy"}}'),
+    Fault(500, "oops"),
+    Fault(200, '{"choices": [{"mess', missing=900),  # the connection is cut
+    Fault(200, '{"choices": [{"me'),
+    Fault(200, '{"choices": []}'),
+)
+TASKS, STEPS = 12, 4
+FATES = {  # by the number of the task, modulo: what the model does, and what comes of it
+    0: StopReason.ANSWER,
+    1: StopReason.STEP_LIMIT,  # it calls for ever
+    2: StopReason.REPEATED_CALL,  # it makes the same failing call
+    3: StopReason.SERVER_ERROR,  # it calls a tool that kills the server
+}
+
+
+def fate(results: int, asked: str) -> Said:
+    number = int(asked.rpartition(" ")[2])
+    kind = FATES[number % len(FATES)]
+    if kind is StopReason.SERVER_ERROR and results:
+        return Said("", [("die", {})])
+    if kind is StopReason.REPEATED_CALL:
+        return Said("", [("fail", {"text": "never"})])
+    if kind is StopReason.ANSWER and results == 2:
+        return Said(f"done with {number}")
+    tool = "fail" if (number + results) % 5 == 4 else "echo"
+    return Said("", [(tool, {"text": f"{number} {results}"})])
+
+
 def test_an_endpoint_and_a_server_that_often_fail_lose_no_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of the requests every fifth fails, each time in another way, and of the calls every fifth."""
     monkeypatch.setattr(client, "LONGEST_WAIT", 0.01)
-    (tmp_path / "tutelage.toml").write_text("")
+    (tmp_path / "tutelage.toml").write_text(f"rollout = {{max_steps = {STEPS}}}")
     (tmp_path / "tasks").mkdir()
-    lines = [json.dumps({"id": str(number), "prompt": f"say {number}"}) + "\n" for number in range(20)]
+    lines = [json.dumps({"id": str(number), "prompt": f"say {number}"}) + "\n" for number in range(TASKS)]
     (tmp_path / "tasks" / "train.jsonl").write_text("".join(lines))
     entry = {"command": sys.executable, "args": [str(Path(__file__).with_name("misbehaving_server.py")), "ordinary"]}
     (tmp_path / "mcp.json").write_text(json.dumps({"mcpServers": {"s": entry}}))
-    faults = [fails(429, "busy"), fails(500, "oops"), Answer(200, '{"choices": [{"me'), Answer(200, {"choices": []})]
-    answers: list[Answer] = []
-    for number in range(400):
-        tool = "fail" if number % 5 == 3 else "echo"
-        good = says("done") if number % 3 == 2 else says(None, (tool, json.dumps({"text": str(number)})))
-        answers.append(faults[number // 5 % 4] if number % 5 == 0 else good)
+    faults = {number: FAULTS[number // 5 % len(FAULTS)] for number in range(0, 1000, 5)}
     project = Project.open(tmp_path)
     with TraceStore(project.store_url) as store:
-        with endpoint_double(*answers) as double:
-            finished = run(project, store, url=double.url, jobs=20)
+        with scripted_endpoint(script=fate, faults=faults) as double:
+            finished = run(project, store, url=double.url, jobs=TASKS)
         traces = list(store.traces(run="r"))
-    assert len(traces) == len(finished) == 20
-    assert {trace.stop_reason for trace in traces} <= {StopReason.ANSWER, StopReason.STEP_LIMIT}
+    assert {int(one.job.task.id): one.stop_reason for one in finished} == {n: FATES[n % 4] for n in range(TASKS)}
+    assert {int(trace.task.id) for trace in traces} == {n for n in range(TASKS) if n % 4 != 3}  # the others run again
     assert any(message.is_error for trace in traces for message in trace.messages)
+    assert len(double.requests) > TASKS * 2 * 5 / 4  # those that failed were made again
 
 
 def test_a_server_that_is_shared_is_started_once(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 import json
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,7 +15,6 @@ from tutelage.endpoint import client
 from tutelage.errors import TutelageError
 from tutelage.project import Project
 from tutelage.store import TraceStore
-from tutelage.trace import StopReason
 
 TASKS = 12
 SERVER = Path(__file__).parents[1] / "agent" / "misbehaving_server.py"
@@ -137,23 +135,3 @@ def test_progress_says_what_runs_what_is_done_and_how_fast(folder: Path) -> None
     assert max(now.running for now in seen) == 2
     assert (seen[-1].done, seen[-1].running, seen[-1].seconds_left) == (TASKS, 0, 0)
     assert seen[-1].tokens_per_second > 0
-
-
-FAULTS = [fails(429, "busy"), fails(500, "oops"), Answer(200, '{"choices": [{"me'), Answer(200, {"choices": []})]
-
-
-@pytest.fixture
-def answers() -> Iterator[Answer]:
-    def each() -> Iterator[Answer]:
-        for number in range(10_000):
-            yield FAULTS[number // 5 % 4] if number % 5 == 0 else says("done")
-
-    return each()
-
-
-def test_an_endpoint_that_fails_every_fifth_request_costs_no_task(folder: Path, answers: Iterator[Answer]) -> None:
-    with endpoint_double(*[next(answers) for _ in range(400)]) as double:
-        project = opened(folder, double.url)
-        with TraceStore(project.store_url) as store:
-            summary = collect(project, store)
-    assert summary.stop_reasons == {StopReason.ANSWER: TASKS}

@@ -39,6 +39,15 @@ def two_looks(results: int, asked: str) -> Said:
 
 
 @dataclass
+class Fault:
+    """An answer that is none."""
+
+    status: int = 200
+    body: str = ""
+    missing: int = 0  # bytes of the body that are announced and not sent; then the connection is closed
+
+
+@dataclass
 class ScriptedEndpoint:
     script: Callable[[int, str], Said] = two_looks
     reasoning_field: str = "reasoning_content"  # of chat completions: or "reasoning", or "think" inside content
@@ -47,7 +56,9 @@ class ScriptedEndpoint:
     requests: list[dict[str, Any]] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
     failures: list[int] = field(default_factory=list)  # statuses of the next answers
+    faults: dict[int, Fault] = field(default_factory=dict)  # by the request's number, from 0
     calls: Iterator[int] = field(default_factory=itertools.count)
+    lock: threading.Lock = field(default_factory=threading.Lock)
     kept: dict[str | None, int] = field(default_factory=dict)  # response id -> results that its turn had
 
 
@@ -80,8 +91,13 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         double = self.double
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        double.requests.append(body)
+        with double.lock:
+            fault = double.faults.get(len(double.requests))
+            double.requests.append(body)
         double.headers.append({name.lower(): value for name, value in self.headers.items()})
+        if fault:
+            self._fail(fault)
+            return
         if double.failures:
             self._whole(double.failures.pop(0), {"error": {"message": "scripted failure"}})
             return
@@ -96,6 +112,14 @@ class _Handler(BaseHTTPRequestHandler):
         for piece in _pieces(events, double.cut):
             self.wfile.write(f"{len(piece):x}\r\n".encode() + piece + b"\r\n")
         self.wfile.write(b"0\r\n\r\n")
+
+    def _fail(self, fault: Fault) -> None:
+        self.send_response(fault.status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(fault.body.encode()) + fault.missing))
+        self.end_headers()
+        self.wfile.write(fault.body.encode())
+        self.close_connection = fault.missing > 0
 
     def _whole(self, status: int, body: Any) -> None:
         data = json.dumps(body, ensure_ascii=False).encode()

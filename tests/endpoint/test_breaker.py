@@ -121,6 +121,22 @@ def test_what_is_wrong_with_a_request_is_no_outage() -> None:
     assert run(test) == []
 
 
+def test_an_outage_takes_none_of_the_clocks_time() -> None:
+    async def test(endpoint: Endpoint) -> None:
+        await endpoint.call()
+        endpoint.up = False
+
+        async def slowly() -> str:
+            if not endpoint.up:
+                await asyncio.sleep(0.1)
+            return await endpoint.ask()
+
+        async with asyncio.timeout(0.3) as clock:
+            assert await endpoint.breaker.call(slowly, endpoint.probe, clock) == "hello"
+
+    run(test)
+
+
 def test_a_clock_that_is_stopped_does_not_run_out() -> None:
     async def test() -> None:
         async with asyncio.timeout(0.2) as clock:

@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from tutelage.endpoint.clock import stopped
+from tutelage.endpoint.clock import give_back, stopped
 from tutelage.endpoint.errors import EndpointError, EndpointUnreachable, Outage
 
 FAILURES = 5  # calls in a row, none answered between them, each of them retried by the client
@@ -36,7 +36,9 @@ class Breaker:
         probe: Callable[[], Awaitable[object]],
         clock: asyncio.Timeout | None = None,
     ) -> Answer:
-        """What `ask` gives, in the end; `clock` stands still in pauses. `probe` asks whether the endpoint is back.
+        """What `ask` gives, in the end; `probe` asks whether the endpoint is back.
+
+        `clock` stands still in pauses, and what failed before them takes none of its time.
 
         An endpoint that has not answered yet fails at once: it is not down, but wrong or not started. Raises what `ask`
         raises, and GivenUp.
@@ -47,12 +49,13 @@ class Breaker:
                 with stopped(clock):
                     async with self._pausing:
                         pass
-            answered = self._answered
+            answered, began = self._answered, asyncio.get_running_loop().time()
             try:
                 answer = await ask()
             except Outage as error:
                 if proven or not answered or self._answered > answered:
                     raise
+                give_back(clock, began)
                 with stopped(clock):
                     proven = await self._failed(error, probe)
                 continue

@@ -18,3 +18,10 @@ def stopped(clock: asyncio.Timeout | None) -> Iterator[None]:
         yield
     finally:
         clock.reschedule(due + asyncio.get_running_loop().time() - began)
+
+
+def give_back(clock: asyncio.Timeout | None, since: float) -> None:
+    """Let the time from `since`, of the event loop's, to now not have passed."""
+    due = clock.when() if clock else None
+    if clock is not None and due is not None:
+        clock.reschedule(due + asyncio.get_running_loop().time() - since)

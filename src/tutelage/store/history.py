@@ -11,18 +11,22 @@ from tutelage.errors import TutelageError
 from tutelage.store import schema
 from tutelage.trace import Message, Step
 
+# Made once: to build a statement costs as much as to run it.
+_INSERT_MESSAGE = insert(schema.messages)
+_INSERT_STEP = insert(schema.steps)
+
 
 def append(connection: Connection, trace_id: str, parent: int | None, message: Message) -> int:
     """Store a message after `parent`; its id."""
     body = message.model_dump_json(exclude_defaults=True)
-    result = connection.execute(insert(schema.messages).values(trace_id=trace_id, parent_id=parent, body=body))
+    result = connection.execute(_INSERT_MESSAGE, {"trace_id": trace_id, "parent_id": parent, "body": body})
     assert result.inserted_primary_key is not None
     return int(result.inserted_primary_key[0])
 
 
-def step_values(trace_id: str, step: Step, seen: int | None, given: int) -> dict[str, Any]:
-    """A row of the table of steps: the call saw the message `seen` as its last one and gave the message `given`."""
-    return {
+def append_step(connection: Connection, trace_id: str, step: Step, seen: int | None, given: int) -> None:
+    """Store what is known of the call that saw the message `seen` as its last one and gave the message `given`."""
+    values = {
         "message_id": given,
         "trace_id": trace_id,
         "seen_id": seen,
@@ -32,6 +36,7 @@ def step_values(trace_id: str, step: Step, seen: int | None, given: int) -> dict
         "completion_tokens": step.completion_tokens,
         "finish_reason": step.finish_reason,
     }
+    connection.execute(_INSERT_STEP, values)
 
 
 def branch(connection: Connection, trace_id: str, rows: Sequence[Row[Any]], messages: Sequence[Message]) -> int | None:

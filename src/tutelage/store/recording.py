@@ -10,7 +10,7 @@ from sqlalchemy.exc import IntegrityError
 
 from tutelage.store import schema
 from tutelage.store.blobs import keep_blobs
-from tutelage.store.history import append, first_revision, step_values
+from tutelage.store.history import append, append_step, first_revision
 from tutelage.store.summaries import summarise
 from tutelage.trace import Message, Step, StopReason, Task, now
 from tutelage.world import Reward
@@ -53,7 +53,7 @@ class Recording:
             raise ValueError(f"the step saw {step.seen} messages, but {self._count} are recorded")
         with self._engine.begin() as connection:
             seen, last = self._last, append(connection, self.id, self._last, message)
-            connection.execute(insert(schema.steps).values(step_values(self.id, step, seen, last)))
+            append_step(connection, self.id, step, seen, last)
             self._moved(connection, last)
         self._last, self._count = last, self._count + 1
 
@@ -66,7 +66,7 @@ class Recording:
             for each in seen:
                 last = append(connection, self.id, last, each)
             shown, last = last, append(connection, self.id, last, message)
-            connection.execute(insert(schema.steps).values(step_values(self.id, step, shown, last)))
+            append_step(connection, self.id, step, shown, last)
             noted = {"metadata": json.dumps(metadata, ensure_ascii=False)}
             connection.execute(update(schema.traces).where(schema.traces.c.id == self.id).values(noted))
             self._moved(connection, last)

@@ -17,7 +17,7 @@ from tutelage.store import schema
 from tutelage.store.blobs import read_blob
 from tutelage.store.database import open_database
 from tutelage.store.erasing import Erasing
-from tutelage.store.history import append, branch, chain, first_revision, last_rerun, step_values
+from tutelage.store.history import append, append_step, branch, chain, first_revision, last_rerun
 from tutelage.store.listing import Listing
 from tutelage.store.once import insert_once
 from tutelage.store.recording import AlreadyRecorded, Recording
@@ -361,7 +361,7 @@ def _add(connection: Connection, trace: Trace) -> None:
     for index, message in enumerate(trace.messages):
         seen, head = head, append(connection, trace.id, head, message)
         if index in calls:
-            connection.execute(insert(schema.steps).values(step_values(trace.id, calls[index], seen, head)))
+            append_step(connection, trace.id, calls[index], seen, head)
     connection.execute(insert(schema.revisions).values(first_revision(trace.id, head, finished, "as imported")))
     add_summary(connection, trace.id)
     summarise(connection, trace.id)
