@@ -114,7 +114,7 @@ def train(
         data_hash=identity["data"],
     )
     if processes.leads():
-        write_trained(model, weights, build, out)
+        write_trained(model, weights, build, mixed, out)
         write_json(out / RESULT, result.as_dict())
         shutil.rmtree(out / "checkpoints", ignore_errors=True)
     processes.wait()
