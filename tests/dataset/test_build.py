@@ -220,7 +220,8 @@ def test_the_same_store_gives_the_same_bytes(
         subprocess.run(command, check=True, capture_output=True, env={**os.environ, "PYTHONHASHSEED": hash_seed})
         builds.append({path.name: path.read_bytes() for path in (tmp_path / "dataset").iterdir()})
         shutil.rmtree(tmp_path / "dataset")
-    names = ["README.md", "build.json", "serving.json", "template.jinja", "train.parquet", "validation.parquet"]
+    tables = [f"{split}{kind}.parquet" for split in ("train", "validation") for kind in ("-pairs", "")]
+    names = ["README.md", "build.json", "serving.json", "template.jinja", *tables]
     assert sorted(builds[0]) == names and builds[0] == builds[1]
 
 

@@ -5,7 +5,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 from dataset_examples import PRICE, Record, conversation
 
-from tutelage.dataset import build
+from tutelage.dataset import build, read_summary
+from tutelage.dataset.erasing import builds_with, erase_rows
 from tutelage.project import Project
 from tutelage.store import Judgement, TraceStore
 from tutelage.trace import Message, Task, ToolCall, Verdict
@@ -37,6 +38,21 @@ def test_a_rejected_trace_is_paired_with_an_approved_one_where_they_part(
     first = next(i for i, weight in enumerate(chosen.weights) if weight)
     assert chosen.input_ids[:first].tolist() == rejected.input_ids[:first].tolist()
     assert not rejected.weights[:first].any() and rejected.weights[first:].all()
+
+
+def test_a_forgotten_traces_pairs_go_with_its_rows(
+    project: Project, store: TraceStore, record: Record, tmp_path: Path
+) -> None:
+    record("lamp", task=TASK)
+    bad = record("lamp", task=TASK, attempt=1, reward=0.0, messages=wrong_answer())
+    built = build(project, store, tmp_path / "build")
+    assert built.pair_trace_ids and bad not in built.trace_ids
+    assert builds_with(tmp_path, [bad]) == [tmp_path / "build"]
+    assert erase_rows(tmp_path / "build", [bad]) == 0
+    assert load_pairs(tmp_path / "build" / "train-pairs.parquet") == []
+    summary = read_summary(tmp_path / "build")
+    assert (summary.pairs, summary.pair_trace_ids, summary.train.rows) == ({}, [], built.train.rows)
+    assert builds_with(tmp_path, [bad]) == []
 
 
 def test_what_failed_by_its_reward_is_worse_and_a_preference_says_so_too(

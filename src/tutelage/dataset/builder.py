@@ -14,7 +14,7 @@ import tutelage
 from tutelage.dataset.assembly import Assembly
 from tutelage.dataset.backfill import backfill
 from tutelage.dataset.card import card
-from tutelage.dataset.pairs import PAIRS, PairMaker
+from tutelage.dataset.pairs import PAIRS, PairMaker, pairs_file
 from tutelage.dataset.prefixes import PrefixCounter
 from tutelage.dataset.recut import Recutter
 from tutelage.dataset.rows import REASONING, RowMaker
@@ -82,14 +82,15 @@ def _write_pairs(
     pairs: Iterable[dict[str, Any]], held_back_tasks: Set[str], folder: Path, summary: BuildSummary
 ) -> None:
     """Both files, empty ones too: a build says so where it has no pairs."""
-    counts = Counter[SplitName]()
+    counts, traces = Counter[SplitName](), set[str]()
     with ExitStack() as writing:
-        writers = {name: writing.enter_context(RowWriter(folder / f"{name}-pairs.parquet", PAIRS)) for name in SPLITS}
+        writers = {name: writing.enter_context(RowWriter(pairs_file(folder, name), PAIRS)) for name in SPLITS}
         for pair in pairs:
             split: SplitName = "validation" if pair["task_id"] in held_back_tasks else "train"
             writers[split].add_record(pair)
             counts[split] += 1
-    summary.pairs = dict(counts)
+            traces |= {pair["chosen_id"], pair["rejected_id"]}
+    summary.pairs, summary.pair_trace_ids = dict(counts), sorted(traces)
 
 
 @contextmanager

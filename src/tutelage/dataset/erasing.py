@@ -5,12 +5,13 @@ from pathlib import Path
 from shutil import copyfile
 
 from tutelage.dataset.card import card
+from tutelage.dataset.pairs import SIDES, pairs_file
 from tutelage.dataset.prefixes import PrefixCounter
 from tutelage.dataset.read import read_rows, read_summary
-from tutelage.dataset.summary import SPLITS, Split, SplitName
+from tutelage.dataset.summary import SPLITS, BuildSummary, Split, SplitName
 from tutelage.dataset.write import BUILD_FILE, replacing
 
-ADAPTER_FILE = "adapter_config.json"
+TRAINED_FILES = ("adapter_config.json", "config.json")  # of an adapter, of a whole model
 
 
 def builds_with(folder: Path, trace_ids: Collection[str]) -> list[Path]:
@@ -20,10 +21,14 @@ def builds_with(folder: Path, trace_ids: Collection[str]) -> list[Path]:
 
 
 def adapters_with(folder: Path, trace_ids: Collection[str]) -> list[Path]:
-    """The adapters in the folders below `folder` that were trained on these traces."""
+    """The adapters and whole models in the folders below `folder` that were trained on these traces."""
     found = [*_folders(folder, "*"), *_folders(folder, "*/*")]
-    adapters = [folder for folder in found if (folder / ADAPTER_FILE).is_file()]
-    return [adapter for adapter in adapters if not set(read_summary(adapter).trace_ids).isdisjoint(trace_ids)]
+    adapters = [folder for folder in found if any((folder / name).is_file() for name in TRAINED_FILES)]
+    return [adapter for adapter in adapters if not _learnt_of(read_summary(adapter)).isdisjoint(trace_ids)]
+
+
+def _learnt_of(summary: BuildSummary) -> set[str]:
+    return {*summary.trace_ids, *summary.pair_trace_ids}
 
 
 def erase_rows(build: Path, trace_ids: Collection[str]) -> int:
@@ -37,6 +42,10 @@ def erase_rows(build: Path, trace_ids: Collection[str]) -> int:
             found = _copy_split(_rows_file(build, name), _rows_file(folder, name), gone, prefixes, name)
             setattr(summary, name, found.model_copy(update={"tasks": split.tasks}))
             erased += before - found.rows
+            if pairs_file(build, name).is_file():
+                summary.pairs[name] = _copy_pairs(pairs_file(build, name), pairs_file(folder, name), gone)
+        summary.pairs = {name: count for name, count in summary.pairs.items() if count}
+        summary.pair_trace_ids = sorted(_pairs_of(folder))
         summary.tokens_unrolled, summary.tokens_tree = summary.train.tokens_unrolled, prefixes.count
         summary.traces_kept = summary.train.traces + summary.validation.traces
         summary.trace_ids = sorted(set(summary.trace_ids) - gone)
@@ -73,13 +82,36 @@ def _copy_split(source: Path, target: Path, gone: Collection[str], prefixes: Pre
     return split
 
 
+def _copy_pairs(source: Path, target: Path, gone: Collection[str]) -> int:
+    """The pairs neither of whose traces is gone; how many."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    table, unwanted = pq.read_table(source), pa.array(sorted(gone), pa.string())
+    for side in SIDES:
+        table = table.filter(pc.invert(pc.is_in(table[f"{side}_id"], value_set=unwanted)))
+    pq.write_table(table, target, compression="zstd")
+    return int(table.num_rows)
+
+
+def _pairs_of(build: Path) -> set[str]:
+    """Ids of the traces that stand in pairs."""
+    import pyarrow.parquet as pq
+
+    files = [pairs_file(build, split) for split in SPLITS if pairs_file(build, split).is_file()]
+    columns = [column for file in files for column in pq.read_table(file, columns=[f"{side}_id" for side in SIDES])]
+    return {id for column in columns for id in column.to_pylist()}
+
+
 def _folders(folder: Path, pattern: str) -> list[Path]:
     return sorted(path.parent for path in folder.glob(f"{pattern}/{BUILD_FILE}"))
 
 
 def _built_of(build: Path) -> set[str]:
-    """Ids of the traces that have rows."""
-    return {row["trace_id"] for split in SPLITS for row in read_rows(build, split, ("trace_id",))}
+    """Ids of the traces that have rows or stand in pairs."""
+    with_rows = {row["trace_id"] for split in SPLITS for row in read_rows(build, split, ("trace_id",))}
+    return with_rows | _pairs_of(build)
 
 
 def _rows_file(folder: Path, split: SplitName) -> Path:

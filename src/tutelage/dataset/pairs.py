@@ -7,12 +7,14 @@ alone; where anything else differs, another tool result first of all, the two st
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Literal
 
 import pyarrow as pa
 
 from tutelage.dataset.rows import RowMaker
 from tutelage.dataset.select import EvaluationTasks
+from tutelage.dataset.summary import SplitName
 from tutelage.dataset.unroll import Unrolled, unroll
 from tutelage.dataset.write import MESSAGE, row_messages, tools_text
 from tutelage.store import TraceStore, TraceSummary
@@ -44,6 +46,10 @@ ALIKE, APART, UNTAUGHT, REFUSED = (
     "a message that is not taught",
     "a row that cannot be made",
 )
+
+
+def pairs_file(build: Path, split: SplitName) -> Path:
+    return build / f"{split}-pairs.parquet"
 
 
 @dataclass

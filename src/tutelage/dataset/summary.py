@@ -74,6 +74,7 @@ class BuildSummary(BaseModel):
     tokens_tree: int = 0  # of one prefix tree over all its rows
     pairs: dict[SplitName, int] = {}  # for preference training, by split
     pairs_left_out: dict[str, int] = {}  # reason -> pairs
+    pair_trace_ids: list[str] = []  # the traces of the pairs, both splits; worse ones have no rows
     tools: dict[str, int] = {}  # calls taught, by tool
     kinds: dict[str, Kind] = {}
     lengths: dict[str, int] = {}  # rows by their length in tokens, both splits: "<= 512" counts 257 to 512

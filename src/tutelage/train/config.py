@@ -65,7 +65,7 @@ class TrainConfig(BaseModel):
     objective: Literal["sft", "dpo"] = Field(
         "sft",
         description="sft imitates the rows; dpo learns from the build's pairs what was better and what was worse, "
-        "usually from the adapter of an sft training on, at a hundredth of its rate.",
+        "usually from the adapter of an sft training on, at a thirtieth of its rate.",
     )
     dpo_beta: float = Field(
         0.1, gt=0, description="How strongly dpo holds on to where it started. Lower it to let it move further."

@@ -20,7 +20,7 @@ from tutelage.train.progress import Progress, Reporter
 from tutelage.train.rows import files_of, load_pairs, load_rows
 from tutelage.train.setup import make_trainer
 from tutelage.train.steps import Mixed, at_most, plan_steps
-from tutelage.train.student import prepare
+from tutelage.train.student import prepare, require_possible
 from tutelage.train.trained import write_trained
 from tutelage.train.trainer import StepPieces
 from tutelage.train.tree import Row
@@ -70,6 +70,7 @@ def train(
     would have had. Raises TutelageError where `out` holds a training on other data or with other settings.
     """
     started = time.monotonic()
+    require_possible(config)
     processes.join()
     identity = identity_of(build, mixed, weights, config)
     if processes.leads():
@@ -113,7 +114,7 @@ def train(
         data_hash=identity["data"],
     )
     if processes.leads():
-        write_trained(model, weights, build, out)
+        write_trained(model, weights, build, mixed, out)
         write_json(out / RESULT, result.as_dict())
         shutil.rmtree(out / "checkpoints", ignore_errors=True)
     processes.wait()

@@ -62,8 +62,10 @@ def plan_training(project: Project, build: Path, mixed: Sequence[Path] = ()) -> 
         from tutelage.train.compute import measure
         from tutelage.train.planner import MIB, plan_needs
         from tutelage.train.run import planned_steps
+        from tutelage.train.student import require_possible
     except ModuleNotFoundError as error:
         raise MissingExtra(error.name or "torch", "train") from error
+    require_possible(config)
     steps = planned_steps(build, mixed, config)
     compute = measure(dtype=config.dtype)
     needs = plan_needs(student_config(project), config, compute, steps)

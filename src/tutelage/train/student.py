@@ -26,7 +26,6 @@ Trained: TypeAlias = "PeftModel | PreTrainedModel"  # with adapters that learn, 
 
 def prepare(weights: Path, config: TrainConfig, compute: Compute) -> tuple[Trained, bool]:
     """The student as `config.method` trains it, made fast, and whether it runs over trees."""
-    require_possible(config)
     set_seed(config.seed)
     if config.backend == "unsloth":
         return load_with_unsloth(weights, config, compute), False
