@@ -40,10 +40,13 @@ def test_a_trace_is_forgotten_once_it_is_confirmed(folder: Path) -> None:
     tried = tutelage("forget", first[:12], "-p", folder, "--dry-run")
     assert tried.returncode == 0 and "Would erase 1 traces" in tried.stdout
     assert traces(folder) == [first, *others]
+    (folder / "recordings").mkdir()
+    (folder / "recordings" / "crm.jsonl").write_text("")
     done = tutelage("forget", first[:12], "-p", folder, "--yes", "--json")
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout)
     assert (said["traces"], said["builds"], said["adapters"]) == (1, ["dataset"], []) and said["rows"] > 0
+    assert said["recordings"] == ["recordings/crm.jsonl"]
     assert traces(folder) == others
     refuses(tutelage("forget", "-p", folder), "Nothing is named")
     refuses(tutelage("forget", others[0], "--run", "collect", "-p", folder), "not both")

@@ -19,6 +19,8 @@ from tutelage.cli.common import (
 )
 from tutelage.errors import TutelageError
 
+RECORDINGS = "recordings"  # of servers that are replayed, in a project's folder
+
 if TYPE_CHECKING:
     from tutelage.project import Project
     from tutelage.store import TraceStore
@@ -72,12 +74,16 @@ def forget(
         text += f" These adapters were trained on them and know what they learnt: {', '.join(trained)}."
     if pages:
         text += f" These files show some of them: {', '.join(pages)}. Remove or make them anew."
+    answers = [str(path.relative_to(opened.folder)) for path in sorted(opened.path(RECORDINGS).glob("*.jsonl"))]
+    if answers:
+        text += f" Recorded answers of servers belong to no trace, and stay: {', '.join(answers)}."
     result = {
         **counts._asdict(),
         "rows": rows,
         "builds": shown,
         "adapters": trained,
         "pages": pages,
+        "recordings": answers,
         "dry_run": dry_run,
     }
     output(result, text, as_json=as_json)

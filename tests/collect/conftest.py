@@ -1,3 +1,0 @@
-from hub_server import hub
-
-__all__ = ["hub"]
