@@ -187,6 +187,20 @@ def checkpointing(setting: Setting) -> Figures:
     yield "checkpointing_time", longer / seconds
 
 
+def growth(setting: Setting) -> Figures:
+    """growth_2 to growth_64: operations of row by row over ours, counted, as a trace of so many steps gets longer
+
+    growth_whole_2 to _64: where tree_tokens lets the trace be one tree.
+    """
+    for steps in (2, 4, 8, 16, 32) if setting.short else (2, 4, 8, 16, 32, 64):
+        rows = real_rows(1, steps, max(1, steps // 5), setting.scale, seed=steps)
+        trees = plan_step(rows, TREE_TOKENS)
+        tokens = f"{sum(map(len, rows)):,} tokens unrolled, {sum(map(len, trees)):,} in {len(trees)} trees"
+        print(f"# {steps} steps: {tokens}", flush=True)
+        yield f"growth_{steps}", bound(setting, [rows])
+        yield f"growth_whole_{steps}", bound(setting, [rows], sum(map(len, rows)))
+
+
 def _in_own_process(setting: Setting, side: str, tokens: int) -> tuple[int, float, int]:
     command = [sys.executable, __file__, "--side", side, "--tokens", str(tokens), "--weights", str(setting.weights)]
     line = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.strip().splitlines()[-1]
@@ -208,11 +222,11 @@ def one_side(setting: Setting, side: str, tokens: int) -> None:
     print(round(peak_rss() / 2**20), min(course.seconds), len(rows))
 
 
-def bound(setting: Setting, steps: Sequence[Sequence[Row]]) -> float:
+def bound(setting: Setting, steps: Sequence[Sequence[Row]], budget: int = TREE_TOKENS) -> float:
     """The speedup that counting floating-point operations gives: TRL's rows over our trees."""
     config = AutoConfig.from_pretrained(setting.weights)
     rows = [row for step in steps for row in step]
-    trees = [tree for step in steps for tree in plan_step(step, TREE_TOKENS)]
+    trees = [tree for step in steps for tree in plan_step(step, budget)]
     alone = [build_tree([row]) for row in rows]
     # on a CPU, TRL computes the logits of every position; we those of targets
     theirs = sum(_operations(config, tree, len(tree)) for tree in alone)
@@ -246,6 +260,7 @@ PARTS = (
     memory_ratio,
     memory_curve,
     checkpointing,
+    growth,
 )
 
 

@@ -97,7 +97,10 @@ class TrainConfig(BaseModel):
         "alone.",
     )
     tree_tokens: int = Field(
-        2000, ge=64, description="Tokens of a microbatch. Lower it where memory is short; higher shares more."
+        2000,
+        ge=64,
+        description="Tokens of a microbatch. Lower it where memory is short; "
+        "a trace whose tree is larger is cut apart and shares less.",
     )
     max_grad_norm: float = Field(1.0, gt=0, description="Gradients are cut to this norm. Lower it if the loss leaps.")
     save_steps: int = Field(10, ge=1, description="Steps between checkpoints. Raise it where steps are fast.")
