@@ -236,11 +236,19 @@ async def _share_prompt(
 def _turns(
     contenders: Sequence[Contender], tasks: Sequence[Task], block: int
 ) -> Iterator[tuple[Contender, Sequence[Task]]]:
-    """The students take turns by blocks, who begins too; the teacher, elsewhere anyway, comes last."""
+    """The students take turns by blocks, who begins too; the teacher, elsewhere anyway, comes last.
+
+    Two blocks of one student in a row are one turn, in which no slot falls idle between them.
+    """
     students = [contender for contender in contenders if contender.name != "teacher"]
+    turns: list[tuple[Contender, list[Task]]] = []
     for number, first in enumerate(range(0, len(tasks), block)):
         for contender in students[:: 1 if number % 2 == 0 else -1]:
-            yield contender, tasks[first : first + block]
+            if turns and turns[-1][0] is contender:
+                turns[-1][1].extend(tasks[first : first + block])
+            else:
+                turns.append((contender, list(tasks[first : first + block])))
+    yield from turns
     for contender in contenders:
         if contender.name == "teacher":
             yield contender, tasks
