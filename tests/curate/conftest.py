@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-# store_examples.py, endpoint_double.py, secret_corpus.py
-sys.path.extend(str(Path(__file__).parents[1] / folder) for folder in ("store", "endpoint", "secrets"))
+# store_examples.py, secret_corpus.py
+sys.path.extend(str(Path(__file__).parents[1] / folder) for folder in ("store", "secrets"))
 
 from curate_examples import Curate
 

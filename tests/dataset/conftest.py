@@ -1,13 +1,8 @@
 """A small store of hand-made traces, in a project of its own."""
 
-import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 import pytest
-
-sys.path.append(str(Path(__file__).parents[1] / "endpoint"))  # endpoint_double.py
-
 from dataset_examples import PRICE, SETTINGS, Record, conversation
 from hub_server import hub
 

@@ -38,7 +38,7 @@ def test_every_mistake_is_found_at_once(tmp_path: Path) -> None:
     found = findings(
         tmp_path / "p",
         ("tutelage.quickstart.shop.verify:verify", "verify.py:verify"),
-        ("[student.sampling]", '[student]\nurl = "http://127.0.0.1:9/v1"\nmodel = "a/b"\n[student.sampling]'),
+        ("[student]\n", '[student]\nurl = "http://127.0.0.1:9/v1"\nmodel = "a/b"\n'),
         ("[train]\n", "[train]\nlerning_rate = 1\n"),
     )
     said = errors(found)

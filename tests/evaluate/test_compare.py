@@ -1,3 +1,4 @@
+import re
 from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
@@ -28,8 +29,11 @@ def folder(tmp_path: Path) -> Path:
 
 
 def open_with(folder: Path, student: str) -> Project:
-    with (folder / "tutelage.toml").open("a") as settings:
-        settings.write(f"\n[student]\n{student}\n")
+    """The example project with other settings of its student's."""
+    settings = folder / "tutelage.toml"
+    text, count = re.subn(r"\[student\]\n.*?\n\n", f"[student]\n{student}\n\n", settings.read_text(), flags=re.DOTALL)
+    assert count == 1
+    settings.write_text(text)
     return Project.open(folder)
 
 
