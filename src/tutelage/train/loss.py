@@ -82,7 +82,7 @@ def _room(size: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """Memory for a chunk of logits. On CPU it is kept: what large tensors hand back, the kernel must clear again."""
     if device.type != "cpu":
         return torch.empty(size, dtype=dtype, device=device)
-    return _kept_room(LOGITS // 4 if size <= LOGITS // 4 else size, dtype)
+    return _kept_room(max(size, LOGITS // 4), dtype)
 
 
 @lru_cache(maxsize=1)

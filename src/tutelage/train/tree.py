@@ -123,6 +123,13 @@ def build_tree(rows: Sequence[Row]) -> Tree:
     return Tree(tokens, positions, parents, ends, weights, tuple(paths))
 
 
+def common_length(a: Ints, b: Ints) -> int:
+    """How many tokens both begin with."""
+    length = min(len(a), len(b))
+    differ = np.flatnonzero(a[:length] != b[:length])
+    return int(differ[0]) if len(differ) else length
+
+
 def tree_size(rows: Sequence[Row]) -> int:
     """The number of distinct prefixes of the rows: the nodes of their tree."""
     order = sorted_order(rows)
@@ -167,9 +174,5 @@ def sorted_order(rows: Sequence[Row]) -> list[int]:
 def _shared_lengths(rows: Sequence[Row], order: Sequence[int]) -> list[int]:
     """For each row in that order, how many tokens it shares with the one before it."""
     shared = [0] if order else []
-    for before, after in pairwise(order):
-        a, b = rows[before].input_ids, rows[after].input_ids
-        length = min(len(a), len(b))
-        differ = np.flatnonzero(a[:length] != b[:length])
-        shared.append(int(differ[0]) if len(differ) else length)
+    shared += [common_length(rows[before].input_ids, rows[after].input_ids) for before, after in pairwise(order)]
     return shared

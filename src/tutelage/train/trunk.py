@@ -8,12 +8,11 @@ from dataclasses import dataclass, field
 from types import MethodType
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from tutelage.train.tree import Ints, Tree
+from tutelage.train.tree import Ints, Tree, common_length
 
 SHORTEST = 64  # tokens: what is shorter costs more to put together than to compute
 
@@ -64,7 +63,7 @@ class Trunks:
             return None
         tokens = tree.tokens[: root.end]
         if self._last and self._last.hidden is not None:
-            length = _common(self._last.tokens, tokens)
+            length = common_length(self._last.tokens, tokens)
             if length >= SHORTEST and 2 * length >= len(tokens):
                 return self._last.first(length)
         self._last = Trunk(tokens, self.layers)
@@ -115,9 +114,3 @@ def _learns(module: nn.Module) -> bool:
 
 def _attends(layer: nn.Module) -> bool:
     return hasattr(layer, "self_attn") and getattr(layer.self_attn, "layer_idx", None) is not None
-
-
-def _common(a: Ints, b: Ints) -> int:
-    length = min(len(a), len(b))
-    differ = np.flatnonzero(a[:length] != b[:length])
-    return int(differ[0]) if len(differ) else length
