@@ -2,14 +2,10 @@
 
 import numpy as np
 import pytest
-import torch
 from test_tree_equality import assert_equal, by_tree, row_by_row
-from torch.utils.flop_counter import FlopCounterMode
-from train_samples import VOCABULARY, tiny, unrolled, with_random_lora
-from transformers import PreTrainedModel
+from train_samples import VOCABULARY, operations, tiny, unrolled, with_random_lora
 
-from tutelage.train.loss import tree_logprobs
-from tutelage.train.tree import Row, Tree, build_tree
+from tutelage.train.tree import Row, build_tree
 from tutelage.train.trunk import SHORTEST, keep_trunks
 
 
@@ -40,13 +36,6 @@ def test_a_known_trunk_is_not_computed_again() -> None:
 
     first, second, third = (operations(model, tree) for _ in range(3))
     assert third == second < 0.85 * first
-
-
-def operations(model: PreTrainedModel, tree: Tree) -> int:
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        tree_logprobs(model, tree)
-    count: int = counter.get_total_flops()
-    return count
 
 
 def test_students_that_learn_everywhere_are_left_alone() -> None:

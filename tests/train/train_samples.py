@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import torch
 from peft import PeftModel
 from pydantic import JsonValue
+from torch.utils.flop_counter import FlopCounterMode
 from transformers import (
     AutoModelForCausalLM,
     Gemma3TextConfig,
@@ -28,7 +29,8 @@ from tutelage.train import attention
 from tutelage.train.config import TrainConfig
 from tutelage.train.hybrid import follow_branches
 from tutelage.train.lora import add_lora
-from tutelage.train.tree import Row
+from tutelage.train.loss import tree_logprobs
+from tutelage.train.tree import Row, Tree
 
 VOCABULARY = 64
 SHAPE = {
@@ -143,3 +145,11 @@ def write_pairs(path: Path, rows: list[Row]) -> None:
         columns[f"{side}_input_ids"] = pa.array([pair[i].input_ids for pair in pairs], pa.list_(pa.int32()))
         columns[f"{side}_weights"] = pa.array([pair[i].weights for pair in pairs], pa.list_(pa.float32()))
     pq.write_table(pa.table(columns), path)
+
+
+def operations(model: PreTrainedModel, tree: Tree) -> int:
+    """How many floating-point operations the log-probabilities of a tree take."""
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        tree_logprobs(model, tree)
+    count: int = counter.get_total_flops()
+    return count

@@ -14,6 +14,7 @@ from tutelage.train.compute import Compute, installed
 from tutelage.train.config import TrainConfig
 from tutelage.train.fast import speed_up
 from tutelage.train.hybrid import follow_branches
+from tutelage.train.last_layer import spare_last_mlp
 from tutelage.train.lora import add_lora, go_on_from
 from tutelage.train.sharing import why_not_shared
 from tutelage.train.trunk import keep_trunks
@@ -38,8 +39,10 @@ def prepare(weights: Path, config: TrainConfig, compute: Compute) -> tuple[Train
     separate = why_not_shared(student)
     if separate:
         logger.warning("This student cannot share what rows have in common (%s): each is computed alone.", separate)
-    elif isinstance(model, PeftModel):
-        keep_trunks(student)
+    else:
+        spare_last_mlp(student)
+        if isinstance(model, PeftModel):
+            keep_trunks(student)
     if isinstance(model, PeftModel):
         speed_up(model)
     if config.checkpointing != "none":

@@ -74,6 +74,11 @@ class Tree:
         return np.flatnonzero(self.weights)
 
     @cached_property
+    def asked(self) -> Ints:
+        """The nodes at which a target is predicted, in order."""
+        return np.unique(self.parents[self.targets])
+
+    @cached_property
     def segments(self) -> tuple[Segment, ...]:
         """The unbranched stretches, in order; together they are the tree."""
         nodes = np.arange(len(self))
