@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from tutelage.curate.config import STEPS
-from tutelage.project import Service, Settings, ToolRules
+from tutelage.settings import Service, Settings, ToolRules
 from tutelage.train.config import TrainConfig
 
 FILE = Path(__file__).parent / "settings.md"

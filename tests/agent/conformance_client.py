@@ -15,7 +15,7 @@ from typing import Any
 import httpx2
 
 from tutelage.agent.servers import connect_servers
-from tutelage.project import McpServer, OAuthClient
+from tutelage.settings import McpServer, OAuthClient
 from tutelage.world import World
 
 ARGUMENTS = {"add_numbers": {"a": 5, "b": 3}}

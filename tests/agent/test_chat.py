@@ -1,5 +1,6 @@
 """A chat with a project of one server, with the answers of an endpoint double in the place of a model."""
 
+import json
 import os
 import signal
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from endpoint_double import Answer, endpoint_double, fails, says
+from mcp_types import ElicitRequestParams, ElicitResult
 
 from tutelage.agent.chat import run_chat
 from tutelage.agent.rollout import REFUSED, RolloutEnd
@@ -16,7 +18,8 @@ from tutelage.project import Project
 from tutelage.store import TraceStore
 from tutelage.trace import Message, StopReason, ToolCall, Trace
 
-SERVER = Path(__file__).with_name("misbehaving_server.py")
+SERVER = [str(Path(__file__).with_name("misbehaving_server.py")), "ordinary"]
+ASKING = [str(Path(__file__).with_name("asking_server.py"))]
 ECHO = says(None, ("echo", '{"text": "seven"}'))
 
 
@@ -27,11 +30,16 @@ def store(tmp_path: Path) -> Iterator[TraceStore]:
 
 
 def chat(
-    folder: Path, store: TraceStore, *answers: Answer, lines: list[str], **options: object
+    folder: Path,
+    store: TraceStore,
+    *answers: Answer,
+    lines: list[str],
+    server: list[str] = SERVER,
+    **options: object,
 ) -> tuple[RolloutEnd | None, list[Trace]]:
     (folder / "tutelage.toml").write_text('system_prompt = "be good"\n')
     (folder / "mcp.json").write_text(
-        f'{{"mcpServers": {{"s": {{"command": "{sys.executable}", "args": ["{SERVER}", "ordinary"]}}}}}}'
+        f'{{"mcpServers": {{"s": {{"command": "{sys.executable}", "args": {json.dumps(server)}}}}}}}'
     )
     said = iter(lines)
     with endpoint_double(*answers) as double:
@@ -63,6 +71,25 @@ def test_a_call_runs_only_where_the_user_allows_it(allowed: bool, tmp_path: Path
     _, (trace,) = chat(tmp_path, store, ECHO, says("Done."), lines=["Which number?"], confirm=confirm)
     assert [call.name for call in asked] == ["echo"]
     assert trace.messages[3].content == ("seven" if allowed else REFUSED)
+
+
+def test_what_a_server_asks_its_user_reaches_the_user(tmp_path: Path, store: TraceStore) -> None:
+    def question(server: str, asked: ElicitRequestParams) -> ElicitResult:
+        return ElicitResult(action="accept", content={"said": f"{server}: {asked.message}"})
+
+    asks = says(None, ("elicitation", "{}"))
+    _, (trace,) = chat(tmp_path, store, asks, says("Done."), lines=["Ask me"], server=ASKING, question=question)
+    assert "s: Sure?" in str(trace.messages[3].content)
+
+
+def test_ctrl_c_at_a_servers_question_cancels_it(tmp_path: Path, store: TraceStore) -> None:
+    def question(server: str, asked: ElicitRequestParams) -> ElicitResult:
+        raise KeyboardInterrupt
+
+    asks = says(None, ("elicitation", "{}"))
+    _, (trace,) = chat(tmp_path, store, asks, says("Done."), lines=["Ask me"], server=ASKING, question=question)
+    assert '"action": "cancel"' in str(trace.messages[3].content)
+    assert trace.stop_reason == StopReason.ANSWER
 
 
 def test_who_says_nothing_leaves_no_trace(tmp_path: Path, store: TraceStore) -> None:

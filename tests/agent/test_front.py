@@ -15,9 +15,10 @@ from serving import serving
 from tutelage.agent.front import front, serve_front, shown
 from tutelage.agent.student import StudentView
 from tutelage.errors import TutelageError
-from tutelage.project import Project, Settings, ToolResults
+from tutelage.project import Project
 from tutelage.render.fit import CutResults
 from tutelage.render.serving import Serving
+from tutelage.settings import Settings, ToolResults
 
 TOOL: Any = {"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}
 

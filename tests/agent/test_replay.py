@@ -4,7 +4,7 @@ from pathlib import Path
 
 from tutelage.agent.replay import Decision, Question, Replay
 from tutelage.agent.servers import connect_servers
-from tutelage.project import McpServer
+from tutelage.settings import McpServer
 from tutelage.trace import Message, ToolCall
 from tutelage.world import World
 

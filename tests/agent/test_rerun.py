@@ -19,8 +19,9 @@ from tutelage.dataset.unroll import unroll
 from tutelage.endpoint.services import start_services
 from tutelage.endpoint.teacher import connect_teacher
 from tutelage.errors import TutelageError
-from tutelage.project import Project, ToolRules
+from tutelage.project import Project
 from tutelage.scaffold import make_project
+from tutelage.settings import ToolRules
 from tutelage.store import TraceStore
 from tutelage.trace import RECORDED, Message, StopReason, Trace, Verdict
 

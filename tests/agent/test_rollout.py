@@ -13,8 +13,8 @@ from tutelage.agent.servers import connect_servers
 from tutelage.endpoint import client
 from tutelage.endpoint.client import ChatEndpoint
 from tutelage.endpoint.errors import EndpointUnreachable
-from tutelage.project import McpServer, RolloutLimits, Student, ToolResults
 from tutelage.render.truncate import Cutter
+from tutelage.settings import McpServer, RolloutLimits, Student, ToolResults
 from tutelage.trace import Message, Step, StopReason, Task, ToolCall
 from tutelage.world import World
 

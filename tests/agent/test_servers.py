@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mcp_types import ElicitRequestParams, ElicitResult
 
 from tutelage.agent.offer import Audience, Offer
 from tutelage.agent.results import ToolResult
-from tutelage.agent.servers import ServerDied, Servers, connect_servers
+from tutelage.agent.servers import Elicit, ServerDied, Servers, connect_servers
 from tutelage.errors import TutelageError
-from tutelage.project import McpServer, Project, ToolRules
+from tutelage.project import Project
+from tutelage.settings import McpServer, ToolRules
 from tutelage.world import World
 from tutelage.world.reaper import processes
 
@@ -30,10 +32,11 @@ def use(
     act: Callable[[Servers], Awaitable[Any]],
     seconds: float = 30,
     offer: Offer | None = None,
+    elicit: Elicit | None = None,
 ) -> Any:
     async def run() -> Any:
         world = World("w1", folder)
-        async with connect_servers(servers, world, offer=offer, tool_seconds=seconds) as opened:
+        async with connect_servers(servers, world, offer=offer, tool_seconds=seconds, elicit=elicit) as opened:
             return await act(opened)
 
     return asyncio.run(run())
@@ -139,6 +142,19 @@ def test_tools_that_change_meanwhile_do_not_change_what_the_model_sees(tmp_path:
 def test_a_server_that_asks_gets_a_sane_answer(tool: str, said: str, tmp_path: Path) -> None:
     result = use({"s": ASKING}, tmp_path, lambda opened: opened.call(tool, {}))
     assert said.format(tmp_path) in result.text
+
+
+def test_a_person_answers_a_server_and_may_take_longer_than_a_call(tmp_path: Path) -> None:
+    asked: list[tuple[str, str]] = []
+
+    async def person(server: str, question: ElicitRequestParams) -> ElicitResult:
+        asked.append((server, question.message))
+        await asyncio.sleep(1)
+        return ElicitResult(action="accept", content={"sure": True})
+
+    result = use({"s": ASKING}, tmp_path, lambda opened: opened.call("elicitation", {}), seconds=0.5, elicit=person)
+    assert asked == [("s", "Sure?")]
+    assert json.loads(result.text) == {"action": "accept", "content": {"sure": True}}
 
 
 def test_names_that_apis_refuse_are_mapped_and_both_are_kept(tmp_path: Path) -> None:

@@ -15,8 +15,9 @@ from tutelage.agent.student import StudentView
 from tutelage.dataset import build, read_rows, read_summary
 from tutelage.endpoint.client import ChatEndpoint
 from tutelage.errors import TutelageError
-from tutelage.project import McpServer, Project
+from tutelage.project import Project
 from tutelage.render.serving import read_serving
+from tutelage.settings import McpServer
 from tutelage.store import TraceStore
 from tutelage.trace import Message, StopReason, Task, ToolCall
 from tutelage.world import Reward, World

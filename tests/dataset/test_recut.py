@@ -9,9 +9,10 @@ from tutelage.agent.results import ToolResult
 from tutelage.agent.rollout import result_message
 from tutelage.dataset import build, read_rows
 from tutelage.dataset.recut import Recutter
-from tutelage.project import Project, ToolResults
+from tutelage.project import Project
 from tutelage.render.serving import read_serving
 from tutelage.render.truncate import Cutter, note_of
+from tutelage.settings import ToolResults
 from tutelage.store import TraceStore
 from tutelage.trace import Message, Step, StopReason, Task, Trace, now
 from tutelage.world import Reward

@@ -14,7 +14,7 @@ from tutelage.endpoint.errors import (
     InvalidOutput,
     NoCompletion,
 )
-from tutelage.project import Sampling
+from tutelage.settings import Sampling
 from tutelage.trace import Message, Tool
 
 ASKED = [Message(role="user", content="hello")]

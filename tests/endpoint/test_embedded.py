@@ -12,8 +12,8 @@ from tutelage.endpoint.client import ChatEndpoint
 from tutelage.endpoint.embedded import EmbeddedEndpoint
 from tutelage.endpoint.errors import ContextExceeded
 from tutelage.errors import TutelageError
-from tutelage.project import Sampling
 from tutelage.render.student import embedded_gguf, load_template
+from tutelage.settings import Sampling
 from tutelage.trace import Message
 
 

@@ -3,7 +3,8 @@ import os
 from pathlib import Path
 
 from tutelage.evaluate.provenance import checkout_commit, file_sha256, fingerprint, shared_tasks
-from tutelage.project import Project, Settings
+from tutelage.project import Project
+from tutelage.settings import Settings
 from tutelage.trace import Task, task_content
 
 

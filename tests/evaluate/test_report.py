@@ -7,7 +7,8 @@ import pytest
 from rich.console import Console
 
 from tutelage.evaluate.report import gather, make_report, page_text
-from tutelage.project import Project, Settings
+from tutelage.project import Project
+from tutelage.settings import Settings
 from tutelage.store import TraceStore
 from tutelage.trace import first_difference
 

@@ -11,9 +11,10 @@ import yaml
 from hub_server import TOKEN, Hub
 
 from tutelage.errors import TutelageError
-from tutelage.project import Project, Settings
+from tutelage.project import Project
 from tutelage.publish import push_dataset, push_model
 from tutelage.render.student import load_template
+from tutelage.settings import Settings
 
 
 @pytest.fixture

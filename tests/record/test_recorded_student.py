@@ -7,9 +7,9 @@ import pytest
 from record_helpers import drained, recording
 
 from tutelage.endpoint.embedded import EmbeddedEndpoint
-from tutelage.project import Student
 from tutelage.record.spool import Spool
 from tutelage.render.student import embedded_gguf, load_template
+from tutelage.settings import Student
 from tutelage.store import TraceStore
 
 TOOL: Any = {"type": "function", "function": {"name": "look", "parameters": {"type": "object", "properties": {}}}}

@@ -6,9 +6,10 @@ from judge import Judge, check_parsed_back
 from tutelage.collect import collect
 from tutelage.dataset import build, read_rows
 from tutelage.dataset.unroll import unroll
-from tutelage.project import Project, RolloutLimits, Sampling
+from tutelage.project import Project
 from tutelage.render.renderer import Renderer
 from tutelage.scaffold import make_project
+from tutelage.settings import RolloutLimits, Sampling
 from tutelage.store import TraceStore
 
 TRACES, STUDENT_TRACES = 12, 2

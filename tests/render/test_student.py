@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from stock import trl_templates
 
 from tutelage.errors import TutelageError
-from tutelage.project import Student
 from tutelage.render.gguf_header import read_header
 from tutelage.render.renderer import Renderer
 from tutelage.render.student import (
@@ -23,6 +22,7 @@ from tutelage.render.student import (
     student_template,
     student_tokenizer,
 )
+from tutelage.settings import Student
 
 TEXT = "<|im_start|>user\n12345 it's 3.50€,  漢字\n\n\tx😀<|im_end|>\n<think>ok</think>"
 

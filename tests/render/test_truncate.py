@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tutelage.project import Student, ToolResults
 from tutelage.render.nodes import keep_nodes
 from tutelage.render.student import embedded_gguf, load_tokenizer
 from tutelage.render.truncate import Cutter, truncate
+from tutelage.settings import Student, ToolResults
 
 PAGE = """- Page URL: https://shop.example/
 - Page Snapshot

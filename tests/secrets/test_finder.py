@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 from secret_corpus import look_alikes, planted
 
-from tutelage.project import Project, Settings, Teacher
+from tutelage.project import Project
 from tutelage.secrets import SecretFinder, known_secrets
+from tutelage.settings import Settings, Teacher
 
 FALSE_POSITIVES = 0.01  # of look-alikes; what the documents say
 

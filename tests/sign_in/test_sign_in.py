@@ -22,8 +22,8 @@ from keyring.backends.null import Keyring as NoKeyring
 
 from tutelage.agent.servers import Servers, connect_servers
 from tutelage.errors import TutelageError
-from tutelage.project import McpServer, OAuthClient
 from tutelage.redact import redact
+from tutelage.settings import McpServer, OAuthClient
 from tutelage.sign_in.kept import Kept
 from tutelage.sign_in.provider import OpenPage
 from tutelage.world import World

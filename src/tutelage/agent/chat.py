@@ -8,9 +8,11 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, TypeVar
 
+from mcp_types import ElicitRequestParams, ElicitResult
+
 from tutelage.agent.offer import Audience, Offer
 from tutelage.agent.rollout import OnMessage, Rollout, RolloutEnd
-from tutelage.agent.servers import connect_servers
+from tutelage.agent.servers import Elicit, connect_servers
 from tutelage.agent.student import StudentView
 from tutelage.endpoint.client import ChatEndpoint
 from tutelage.endpoint.errors import EndpointError
@@ -29,6 +31,7 @@ PATIENCE_SECONDS = 86_400.0  # a person may think between two turns
 STOPPED = "The user stopped it."
 Read = Callable[[], str | None]  # the next line of the user's; None: they are done
 Confirm = Callable[[ToolCall], bool]
+Question = Callable[[str, ElicitRequestParams], ElicitResult]  # of a server, by name, to the user
 Answer = TypeVar("Answer")
 
 
@@ -40,6 +43,7 @@ def run_chat(
     read: Read,
     on_message: OnMessage,
     confirm: Confirm | None = None,
+    question: Question | None = None,
     system_prompt_file: Path | None = None,
     task_id: str | None = None,
     skip_services: set[str] | None = None,
@@ -48,7 +52,7 @@ def run_chat(
     """Talk to the model at `endpoint` (made once the services' ports are known) with the project's tools.
 
     `on_message` gets each message as it is recorded; `confirm` is asked before each call (None: all are allowed, and
-    tools that only a person may allow are not offered).
+    tools that only a person may allow are not offered); `question` gets what a server asks the user (None: declined).
     `view` shows the conversation to a student as its dataset did. Where the project prepares worlds, the chat gets
     that of the task `task_id`, or of the first held-out task. The trace goes to the store under the run "chat",
     finished however the chat ended, so that it can be judged. None where the user left without a word.
@@ -71,7 +75,12 @@ def run_chat(
             limits = limits.model_copy(update={"max_seconds": PATIENCE_SECONDS, "max_steps": 10_000})
             offer = Offer.of(project, Audience.PERSON if confirm else Audience.STUDENT if view else Audience.TEACHER)
             servers = connect_servers(
-                project.mcp_servers(values), world, offer=offer, tool_seconds=limits.tool_seconds, put_back=True
+                project.mcp_servers(values),
+                world,
+                offer=offer,
+                tool_seconds=limits.tool_seconds,
+                elicit=_elicit(question),
+                put_back=True,
             )
             async with endpoint(values) as asked, servers as connected:
                 about = note_of(limits.tool_results)
@@ -144,6 +153,16 @@ def _ask(confirm: Confirm | None) -> Callable[[ToolCall], Any] | None:
         return bool(without_asyncio(lambda: confirm(call)))
 
     return ask
+
+
+def _elicit(question: Question | None) -> Elicit | None:
+    if question is None:
+        return None
+
+    async def elicit(server: str, asked: ElicitRequestParams) -> ElicitResult:
+        return without_asyncio(lambda: question(server, asked)) or ElicitResult(action="cancel")
+
+    return elicit
 
 
 def without_asyncio(read: Callable[[], Answer]) -> Answer | None:

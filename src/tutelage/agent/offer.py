@@ -12,8 +12,9 @@ from typing import Any
 
 from tutelage.agent.schema import digestible
 from tutelage.errors import TutelageError
-from tutelage.project import Project, ToolRules
+from tutelage.project import Project
 from tutelage.redact import redact
+from tutelage.settings import ToolRules
 from tutelage.trace import Tool
 
 MANY = 25  # tools: more make a small model choose badly

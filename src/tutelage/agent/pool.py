@@ -14,8 +14,9 @@ from tutelage.agent.servers import Servers, connect_servers, first_cause
 from tutelage.agent.student import StudentView
 from tutelage.endpoint.client import ChatEndpoint
 from tutelage.errors import TutelageError
-from tutelage.project import McpServer, Project
+from tutelage.project import Project
 from tutelage.render.truncate import Cutter, note_of
+from tutelage.settings import McpServer
 from tutelage.store import TraceStore
 from tutelage.store.recording import AlreadyRecorded
 from tutelage.trace import StopReason, Task, Trace

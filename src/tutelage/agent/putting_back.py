@@ -13,8 +13,8 @@ from mcp.shared.exceptions import MCPError
 
 from tutelage.endpoint.processes import last_lines
 from tutelage.errors import TutelageError
-from tutelage.project import McpServer, Reset
 from tutelage.redact import redact
+from tutelage.settings import McpServer, Reset
 from tutelage.world import World
 
 SECONDS = 120.0  # for a reset

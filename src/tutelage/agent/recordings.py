@@ -18,8 +18,8 @@ from typing import Any
 from tutelage.agent.offer import Listed
 from tutelage.agent.results import ToolResult, attach
 from tutelage.errors import TutelageError
-from tutelage.project import McpServer
 from tutelage.redact import redact
+from tutelage.settings import McpServer
 
 logger = logging.getLogger(__name__)
 

@@ -15,9 +15,9 @@ from tutelage.agent.servers import ServerDied, Servers
 from tutelage.endpoint.client import ChatEndpoint
 from tutelage.endpoint.clock import stopped
 from tutelage.endpoint.errors import ContextExceeded, EndpointError, EndpointUnreachable, InvalidOutput
-from tutelage.project import RolloutLimits
 from tutelage.redact import redact
 from tutelage.render.truncate import Cut
+from tutelage.settings import RolloutLimits
 from tutelage.trace import WHOLE_TEXT, Message, Step, StopReason, Task, Tool, ToolCall, now
 
 REPEATED_SUCCESSES = 3  # the same call with the same result this often in a row: the model goes round in circles

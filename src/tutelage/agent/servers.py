@@ -4,9 +4,9 @@ import asyncio
 import logging
 import tempfile
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass, field, replace
 from typing import IO, Any
 
 import httpx2
@@ -36,8 +36,8 @@ from tutelage.agent.tool_list import list_tools
 from tutelage.agent.transports import http, sign_in, stdio
 from tutelage.endpoint.processes import last_lines
 from tutelage.errors import TutelageError
-from tutelage.project import McpServer
 from tutelage.redact import redact
+from tutelage.settings import McpServer
 from tutelage.sign_in.person import SECONDS as SIGN_IN_SECONDS
 from tutelage.sign_in.provider import OpenPage
 from tutelage.sign_in.rollouts import KeptSignIn, SignInNeeded
@@ -47,6 +47,7 @@ from tutelage.world.reaper import end_processes
 PROGRESS_FACTOR = 10  # a call that reports progress may take so many times as long
 START_SECONDS = 60.0  # to connect and list the tools; the first start of `npx` downloads
 logger = logging.getLogger(__name__)
+Elicit = Callable[[str, ElicitRequestParams], Awaitable[ElicitResult]]  # what a server, by name, asks a person
 GONE = ("connection closed", "session terminated")  # the SDK's own words, whole: a tool may speak of closed shops
 
 
@@ -60,7 +61,23 @@ class _Connection:
     client: Client
     log: IO[bytes] | None  # a stdio server's standard error
     sign_in: httpx2.Auth | None = None
+    asks_a_person: bool = False
     changed: bool = False  # whether the server said that it has other tools now
+    deadlines: list[asyncio.Timeout] = field(default_factory=list)  # of the calls that it works on
+
+    @contextmanager
+    def waiting_for_a_person(self) -> Iterator[None]:
+        """Meanwhile the time of its calls stands still."""
+        loop = asyncio.get_running_loop()
+        left = {deadline: when - loop.time() for deadline in self.deadlines if (when := deadline.when()) is not None}
+        for deadline in left:
+            deadline.reschedule(None)
+        try:
+            yield
+        finally:
+            for deadline, seconds in left.items():
+                if deadline in self.deadlines:
+                    deadline.reschedule(loop.time() + seconds)
 
     @property
     def refusal(self) -> SignInNeeded | None:
@@ -142,7 +159,7 @@ class Servers:
         try:
             if connection.changed:
                 await self._list_again(connection)
-            result = await self._call_in_time(connection.client, tool.name, arguments)
+            result = await self._call_in_time(connection, tool.name, arguments)
         except TimeoutError:
             return self._timed_out(name)
         except MCPError as error:
@@ -161,7 +178,7 @@ class Servers:
             raise ServerDied(f'MCP server "{connection.name}" failed during a call: {sentence(error)}') from None
         return tool_result(result)
 
-    async def _call_in_time(self, client: Client, name: str, arguments: dict[str, Any]) -> CallToolResult:
+    async def _call_in_time(self, connection: _Connection, name: str, arguments: dict[str, Any]) -> CallToolResult:
         most = self._tool_seconds * PROGRESS_FACTOR
         latest = asyncio.get_running_loop().time() + most
 
@@ -169,8 +186,16 @@ class Servers:
             if not deadline.expired():
                 deadline.reschedule(min(asyncio.get_running_loop().time() + self._tool_seconds, latest))
 
+        # Where a person may be asked, the SDK's own clock, which does not stand still for them, is off.
+        longest = None if connection.asks_a_person else most + 5
         async with asyncio.timeout(self._tool_seconds) as deadline:
-            return await client.call_tool(name, arguments, read_timeout_seconds=most + 5, progress_callback=progressed)
+            connection.deadlines.append(deadline)
+            try:
+                return await connection.client.call_tool(
+                    name, arguments, read_timeout_seconds=longest, progress_callback=progressed
+                )
+            finally:
+                connection.deadlines.remove(deadline)
 
     async def _list_again(self, connection: _Connection) -> None:
         """So that calls are checked by what the tools are now; what the model was shown stays."""
@@ -192,6 +217,7 @@ async def connect_servers(
     start_seconds: float = START_SECONDS,
     shared: Servers | None = None,
     open_page: OpenPage | None = None,
+    elicit: Elicit | None = None,
     put_back: bool = False,
 ) -> AsyncIterator[Servers]:
     """Start or reach every server for `world` and list the tools; `offer` says which of them are for the model.
@@ -202,7 +228,7 @@ async def connect_servers(
     directory; an HTTP server gets the world's headers. When they are closed, no process that ran in the world is left.
     One that is replayed is not started. With `put_back`, for a rollout, those that have a reset are held until it ends,
     and reset. A server that wants somebody to sign in is shown the sign-in that is kept; `open_page` brings a person to
-    its page.
+    its page. `elicit` answers what a server asks a person; without it, every such question is declined.
     Raises TutelageError, with the last lines of its standard error, where one does not start, and where there are too
     many tools; SignInNeeded where a person is needed and not there.
     """
@@ -217,7 +243,7 @@ async def connect_servers(
                     await stack.enter_async_context(held_and_put_back(live, world))
                 if any(server.command for server in live.values()):
                     stack.push_async_callback(_end_processes, world)
-                listed, connections = await _connect_all(stack, live, world, start_seconds, open_page)
+                listed, connections = await _connect_all(stack, live, world, start_seconds, open_page, elicit)
                 for name in live if put_back else ():
                     await put_back_by_tool(name, live[name], connections[name].client)
                 listed += _recorded(recordings, own, listed)
@@ -262,11 +288,12 @@ async def _connect_all(
     world: World,
     start_seconds: float,
     open_page: OpenPage | None,
+    elicit: Elicit | None,
 ) -> tuple[list[Listed], dict[str, _Connection]]:
     listed: list[Listed] = []
     connections: dict[str, _Connection] = {}
     for name, server in servers.items():
-        connections[name], found = await _connect(stack, name, server, world, start_seconds, open_page)
+        connections[name], found = await _connect(stack, name, server, world, start_seconds, open_page, elicit)
         listed += found
     return listed, connections
 
@@ -278,6 +305,7 @@ async def _connect(
     world: World,
     start_seconds: float,
     open_page: OpenPage | None,
+    elicit: Elicit | None,
 ) -> tuple[_Connection, list[Listed]]:
     log = stack.enter_context(tempfile.TemporaryFile()) if server.command else None  # noqa: SIM115
     auth: httpx2.Auth | None = None
@@ -288,7 +316,8 @@ async def _connect(
             else:
                 auth = await sign_in(stack, name, server, open_page)
                 transport = await http(stack, server, {**server.headers, **world.headers}, auth)
-            connection = _Connection(name, _client(transport, server, world, lambda: connection), log, auth)
+            client = _client(transport, server, world, lambda: connection, elicit)
+            connection = _Connection(name, client, log, auth, elicit is not None)
             await stack.enter_async_context(connection.client)
             return connection, await list_tools(connection.client, name)
     except Exception as error:
@@ -298,8 +327,11 @@ async def _connect(
         raise TutelageError(redact(_not_started(name, server, error, start_seconds, log))) from None
 
 
-def _client(transport: Any, server: McpServer, world: World, connection: Callable[[], _Connection]) -> Client:
-    """A client with sane answers to what servers may ask: the world as the root of a local server, no to questions.
+def _client(
+    transport: Any, server: McpServer, world: World, connection: Callable[[], _Connection], elicit: Elicit | None
+) -> Client:
+    """A client with sane answers to what servers may ask: the world as the root of a local server, no to questions
+    where nobody is there to answer them.
 
     It has no model to lend: sampling is not among its capabilities, and is refused by the SDK.
     """
@@ -307,8 +339,11 @@ def _client(transport: Any, server: McpServer, world: World, connection: Callabl
     async def roots(context: ClientRequestContext) -> ListRootsResult:
         return ListRootsResult(roots=[Root(uri=FileUrl(world.folder.as_uri()), name="world")] if server.command else [])
 
-    async def decline(context: ClientRequestContext, params: ElicitRequestParams) -> ElicitResult:
-        return ElicitResult(action="decline")
+    async def asked(context: ClientRequestContext, params: ElicitRequestParams) -> ElicitResult:
+        if elicit is None:
+            return ElicitResult(action="decline")
+        with connection().waiting_for_a_person():
+            return await elicit(connection().name, params)
 
     async def notice(message: IncomingMessage) -> None:
         if isinstance(message, ToolListChangedNotification):
@@ -318,7 +353,7 @@ def _client(transport: Any, server: McpServer, world: World, connection: Callabl
         transport,
         client_info=Implementation(name="tutelage", version=__version__),
         list_roots_callback=roots,
-        elicitation_callback=decline,
+        elicitation_callback=asked,
         message_handler=notice,
     )
 

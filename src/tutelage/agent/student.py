@@ -6,13 +6,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from tutelage.project import Project, RolloutLimits
+from tutelage.project import Project
 from tutelage.render.engine import CannotExpress
 from tutelage.render.fit import fit
 from tutelage.render.renderer import Renderer
 from tutelage.render.serving import Serving, planned_serving, read_serving
 from tutelage.render.student import student_engine, student_template, student_tokenizer
 from tutelage.render.truncate import Cutter
+from tutelage.settings import RolloutLimits
 from tutelage.trace import Message, Tool
 
 

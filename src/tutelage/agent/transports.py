@@ -11,7 +11,7 @@ from mcp.client.stdio import StdioServerParameters, stdio_client
 from mcp.client.streamable_http import streamable_http_client
 
 from tutelage.endpoint.addresses import is_local
-from tutelage.project import McpServer
+from tutelage.settings import McpServer
 from tutelage.sign_in.client import of_the_client
 from tutelage.sign_in.person import signing_in
 from tutelage.sign_in.provider import OpenPage

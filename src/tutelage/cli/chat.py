@@ -34,10 +34,12 @@ def chat(
 ) -> None:
     """Talk to the trained student (before training: the teacher) with the project's tools.
 
-    Asks before each tool call and logs the trace in the store. Ctrl-D ends it.
+    Asks before each tool call, hands you what an MCP server asks its user, and logs the trace in the store. Ctrl-D
+    ends it.
     """
     from tutelage.agent.chat import run_chat
     from tutelage.agent.student import StudentView
+    from tutelage.cli.questions import answer
 
     opened = open_project(project)
     terminal = console()
@@ -53,6 +55,7 @@ def chat(
             read=_read,
             on_message=lambda message: show_message(message, reasoning=not hide_reasoning),
             confirm=None if yes else _confirm,
+            question=answer,
             system_prompt_file=system_prompt_file,
             task_id=task,
             skip_services=skip,

@@ -4,7 +4,7 @@ import time
 from dataclasses import dataclass, field
 
 from tutelage.errors import TutelageError
-from tutelage.project import Collect, Teacher
+from tutelage.settings import Collect, Teacher
 from tutelage.store.usage import Usage
 
 MILLION = 1_000_000

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 from tutelage.collect.budget import Budget, Limits
 from tutelage.collect.progress import Tracker
 from tutelage.errors import MissingExtra, TutelageError
-from tutelage.project import Project, Teacher
+from tutelage.project import Project
+from tutelage.settings import Teacher
 from tutelage.store import TraceStore
 
 if TYPE_CHECKING:

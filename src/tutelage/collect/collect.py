@@ -12,7 +12,8 @@ from tutelage.collect.budget import Budget, Limits
 from tutelage.collect.cluster import Order, collect_on_ray
 from tutelage.collect.progress import OnProgress, Tracker
 from tutelage.errors import TutelageError
-from tutelage.project import Project, Teacher
+from tutelage.project import Project
+from tutelage.settings import Teacher
 from tutelage.store import TraceStore
 from tutelage.world import worlds_folder
 

@@ -4,7 +4,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from tutelage.collect.budget import cost
-from tutelage.project import Project, Teacher
+from tutelage.project import Project
+from tutelage.settings import Teacher
 from tutelage.store import TraceStore
 from tutelage.store.usage import Usage
 

@@ -6,7 +6,8 @@ from typing import Literal, get_args
 from pydantic import Field, model_validator
 
 from tutelage.errors import TutelageError
-from tutelage.project import SETTINGS_FILE, Project, Section, validate
+from tutelage.project import SETTINGS_FILE, Project, validate
+from tutelage.settings import Section
 from tutelage.trace import StopReason
 
 

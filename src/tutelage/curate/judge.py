@@ -17,8 +17,9 @@ from tutelage.endpoint.client import ChatEndpoint
 from tutelage.endpoint.errors import EndpointError, EndpointUnreachable
 from tutelage.endpoint.services import services_named_in, start_services
 from tutelage.errors import TutelageError
-from tutelage.project import SETTINGS_FILE, Project, Sampling, Teacher, ToolResults, expand
+from tutelage.project import SETTINGS_FILE, Project, expand
 from tutelage.render.truncate import truncate
+from tutelage.settings import Sampling, Teacher, ToolResults
 from tutelage.store import Score, TraceStore
 from tutelage.trace import Message, Trace
 

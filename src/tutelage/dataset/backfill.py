@@ -13,7 +13,8 @@ from tutelage.endpoint.client import ChatEndpoint
 from tutelage.endpoint.errors import EndpointError, EndpointUnreachable
 from tutelage.endpoint.services import services_named_in, start_services
 from tutelage.errors import TutelageError
-from tutelage.project import Project, Teacher, expand
+from tutelage.project import Project, expand
+from tutelage.settings import Teacher
 from tutelage.store import TraceStore
 from tutelage.trace import Message, Trace
 

@@ -1,7 +1,8 @@
 """Tool results cut as the student will see them, whatever a trace was collected with: no rollout is needed for it."""
 
-from tutelage.project import Project, ToolResults
+from tutelage.project import Project
 from tutelage.render.truncate import Cutter, noted
+from tutelage.settings import ToolResults
 from tutelage.store import TraceStore
 from tutelage.trace import WHOLE_TEXT, Message, Trace
 

@@ -25,7 +25,7 @@ from tutelage.endpoint.errors import (
     NoCompletion,
     Outage,
 )
-from tutelage.project import Sampling
+from tutelage.settings import Sampling
 from tutelage.trace import Message, Tool, ToolCall
 
 RETRIES = 2  # of a refused connection: a server that is gone is said soon

@@ -21,7 +21,8 @@ from tutelage.endpoint.services import start_services
 from tutelage.endpoint.teacher import services_not_needed
 from tutelage.endpoint.vllm import family_of
 from tutelage.errors import TutelageError
-from tutelage.project import Project, Teacher, expand
+from tutelage.project import Project, expand
+from tutelage.settings import Teacher
 from tutelage.trace import Message, Task, Tool
 from tutelage.world import open_world, worlds_folder
 

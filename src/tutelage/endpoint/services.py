@@ -10,8 +10,9 @@ from pathlib import Path
 
 from tutelage.endpoint.processes import NO_PROXY, ChildProcess
 from tutelage.errors import TutelageError
-from tutelage.project import Project, Service, expand
+from tutelage.project import Project, expand
 from tutelage.redact import redact
+from tutelage.settings import Service
 from tutelage.world import ROOT_VARIABLE
 
 POLL_SECONDS = 0.05

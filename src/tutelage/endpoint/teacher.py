@@ -5,7 +5,8 @@ from collections.abc import Callable, Mapping
 
 from tutelage.endpoint.client import ChatEndpoint
 from tutelage.endpoint.services import services_named_in
-from tutelage.project import Project, Teacher, expand
+from tutelage.project import Project, expand
+from tutelage.settings import Teacher
 
 Connect = Callable[[Mapping[str, str]], ChatEndpoint]  # from what `start_services` gave
 

@@ -25,9 +25,10 @@ from tutelage.endpoint.student import student_endpoint
 from tutelage.errors import TutelageError
 from tutelage.evaluate.evaluation import Evaluation, Provenance, TaskName, Variant, compare, variant
 from tutelage.evaluate.provenance import checkout_commit, file_sha256, fingerprint, shared_tasks, tasks_sha256
-from tutelage.project import Project, Sampling, Student, expand
+from tutelage.project import Project, expand
 from tutelage.render.student import load_template, student_gguf
 from tutelage.render.trained import is_whole, served_file, weight_files
+from tutelage.settings import Sampling, Student
 from tutelage.store import TraceStore
 from tutelage.trace import Message, Task, now
 from tutelage.world import World, open_world, worlds_folder

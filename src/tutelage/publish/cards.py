@@ -6,7 +6,7 @@ from typing import Any
 
 from tutelage import __version__
 from tutelage.endpoint.vllm import student_command
-from tutelage.project import Settings
+from tutelage.settings import Settings
 
 EMBEDDED_HUB_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"
 EMBEDDED_LICENCE = "apache-2.0"

@@ -5,8 +5,8 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from tutelage.errors import TutelageError
-from tutelage.project import Settings, ToolResults
 from tutelage.render.fit import CutResults
+from tutelage.settings import Settings, ToolResults
 from tutelage.trace import Plain
 
 SERVING_FILE = "serving.json"  # in a build's folder, and in the folder of an adapter that was trained on it

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tutelage.errors import TutelageError
-from tutelage.project import Student
 from tutelage.render.engine import Engine
 from tutelage.render.gguf_header import Value, read_header
+from tutelage.settings import Student
 
 if TYPE_CHECKING:
     import tokenizers

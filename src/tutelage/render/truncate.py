@@ -9,8 +9,8 @@ from typing import Protocol
 
 from pydantic import JsonValue
 
-from tutelage.project import Student, ToolResults
 from tutelage.render.nodes import keep_nodes
+from tutelage.settings import Student, ToolResults
 
 Cut = Callable[[str], str]
 

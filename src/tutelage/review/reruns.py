@@ -8,7 +8,8 @@ from tutelage.agent.replay import Decision, Question
 from tutelage.agent.rerun import Plan, Rerun, rerun
 from tutelage.endpoint.teacher import connect_teacher, services_not_needed
 from tutelage.errors import TutelageError
-from tutelage.project import Project, Teacher
+from tutelage.project import Project
+from tutelage.settings import Teacher
 from tutelage.store import TraceStore
 from tutelage.trace import Message
 

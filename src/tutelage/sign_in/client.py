@@ -4,7 +4,7 @@ import httpx2
 from mcp.shared.auth import OAuthClientInformationFull, OAuthToken
 
 from tutelage.errors import TutelageError
-from tutelage.project import OAuthClient
+from tutelage.settings import OAuthClient
 
 
 def of_the_client(url: str, client: OAuthClient) -> httpx2.Auth:

@@ -10,7 +10,7 @@ from mcp.client.auth import AuthorizationCodeResult
 
 from tutelage.endpoint.addresses import listen
 from tutelage.errors import TutelageError
-from tutelage.project import OAuthClient
+from tutelage.settings import OAuthClient
 from tutelage.sign_in.kept import Kept
 from tutelage.sign_in.provider import OpenPage, Provider
 

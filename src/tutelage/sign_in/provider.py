@@ -8,7 +8,7 @@ from mcp.client.auth.oauth2 import OAuthContext
 from mcp.shared.auth import OAuthClientInformationFull, OAuthClientMetadata, OAuthToken
 from pydantic import AnyUrl
 
-from tutelage.project import OAuthClient
+from tutelage.settings import OAuthClient
 from tutelage.sign_in.kept import Kept, SignIn
 
 NAME = "Tutelage"  # what the server's page shows

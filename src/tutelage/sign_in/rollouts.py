@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Callable
 import httpx2
 
 from tutelage.errors import TutelageError
-from tutelage.project import OAuthClient
+from tutelage.settings import OAuthClient
 from tutelage.sign_in.kept import Kept, SignIn
 from tutelage.sign_in.provider import Provider
 
