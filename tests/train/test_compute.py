@@ -18,7 +18,7 @@ def test_bf16_is_taken_only_where_it_is_clearly_faster(monkeypatch: object) -> N
 
     for speeds, expected in (((100.0, 3.0), torch.float32), ((130.0, 360.0), torch.bfloat16)):
         by_type = dict(zip((torch.float32, torch.bfloat16), speeds, strict=True))
-        monkeypatch.setattr(compute, "_gflops", lambda device, dtype, seconds, by_type=by_type: by_type[dtype])  # type: ignore[attr-defined]
+        monkeypatch.setattr(compute, "_gflops", lambda device, dtype, seconds, size=0, by_type=by_type: by_type[dtype])  # type: ignore[attr-defined]
         monkeypatch.setattr(torch.cuda, "is_available", lambda: False)  # type: ignore[attr-defined]
         assert measure(0.1).dtype == expected
 

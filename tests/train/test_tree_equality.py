@@ -83,6 +83,15 @@ def test_windows_count_by_depth_also_where_segments_are_cut(family: str, monkeyp
         assert_equal(by_tree(trees, [build_tree(rows)]), row_by_row(plain, rows))
 
 
+@pytest.mark.parametrize("family", ["llama", "mistral", "gemma3", "qwen3_moe"])
+def test_what_is_evaluated_is_what_is_trained(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attention, "QUERIES", 7)
+    model, tree = with_random_lora(tiny(family)).get_base_model(), build_tree(unrolled(traces=2))
+    learning = tree_logprobs(model, tree)
+    with torch.no_grad():
+        torch.testing.assert_close(tree_logprobs(model, tree), learning.detach(), rtol=1e-5, atol=1e-5)
+
+
 def test_branches_of_a_hybrid_start_from_their_parents_states() -> None:
     """With adapters on its gated delta layers too (but for the decay's, whose gradients here are rounding errors)."""
     rows = unrolled(traces=3, part=20)

@@ -41,25 +41,21 @@ def served_weights(gguf_file: Path, cache: Path) -> Path:
         cache.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".weights-", dir=cache) as folder:
             unfinished = Path(folder) / copy.name
-            _write(reader, unfinished)
+            _write(gguf_file, reader, unfinished)
             unfinished.replace(copy)
     except OSError as error:
         raise TutelageError(f"{cache}: the weights to serve could not be written ({error}).") from error
     return copy
 
 
-def _write(reader, out: Path) -> None:  # type: ignore[no-untyped-def]  # gguf has no types
+def _write(origin: Path, reader, out: Path) -> None:  # type: ignore[no-untyped-def]  # gguf has no types
     import gguf
+
+    from tutelage.render.gguf_tensors import copy_keys
 
     q8_0 = gguf.GGMLQuantizationType.Q8_0
     writer = gguf.GGUFWriter(out, reader.fields[gguf.Keys.General.ARCHITECTURE].contents())
-    for field in reader.fields.values():
-        if field.name.startswith("GGUF.") or field.name == gguf.Keys.General.ARCHITECTURE:
-            continue  # the writer's own
-        if field.name == gguf.Keys.General.FILE_TYPE:
-            writer.add_file_type(gguf.LlamaFileType.MOSTLY_Q8_0)
-        else:
-            writer.add_key_value(field.name, field.contents(), field.types[0], *field.types[1:2])
+    copy_keys(origin, reader, writer, gguf.LlamaFileType.MOSTLY_Q8_0)
     for tensor in reader.tensors:
         if tensor.tensor_type.name in SLOW:
             values = gguf.dequantize(tensor.data, tensor.tensor_type)

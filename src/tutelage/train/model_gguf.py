@@ -8,10 +8,9 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 from transformers import AutoConfig
 
-from tutelage.render.gguf_tensors import GgufTensors
+from tutelage.render.gguf_tensors import GgufTensors, copy_keys
 from tutelage.train.weights import FAMILIES, permute, target_name
 
-OWN = (gguf.Keys.General.ARCHITECTURE, gguf.Keys.General.FILE_TYPE)  # said anew
 BLOCK = 32  # numbers that share a scale in Q8_0
 
 
@@ -26,15 +25,7 @@ def convert_model(model: Path, origin: Path, out: Path) -> Path:
     reader = GgufTensors(origin)
     unfinished = out.with_name(out.name + ".part")
     writer = gguf.GGUFWriter(unfinished, config.model_type)
-    for field in reader.fields.values():
-        if field.name.startswith("GGUF.") or field.name in (
-            gguf.Keys.General.ARCHITECTURE,
-            gguf.Keys.General.FILE_TYPE,
-        ):
-            continue
-        inner = field.types[-1] if field.types[0] == gguf.GGUFValueType.ARRAY else None
-        writer.add_key_value(field.name, field.contents(), field.types[0], sub_type=inner)
-    writer.add_file_type(gguf.LlamaFileType.MOSTLY_Q8_0)
+    copy_keys(origin, reader, writer, gguf.LlamaFileType.MOSTLY_Q8_0)
     with safe_open(model / "model.safetensors", framework="pt") as weights:
         for tensor in reader.tensors:
             weight = weights.get_tensor(target_name(tensor.name)).float().numpy()
