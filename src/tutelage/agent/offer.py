@@ -129,4 +129,4 @@ def model_tool(name: str, tool: Listed) -> Tool:
 
 
 def _characters(name: str) -> str:
-    return re.sub(r"[^a-zA-Z0-9_-]", "_", name)
+    return re.sub(r"[^a-zA-Z0-9_-]", "_", name) or "_"

@@ -11,6 +11,7 @@ from typing import Any
 
 import openai
 
+from tutelage.dialect.characters import without_half_characters
 from tutelage.dialect.reasoning import apart
 from tutelage.endpoint.addresses import is_local
 from tutelage.endpoint.breaker import Breaker
@@ -36,6 +37,7 @@ LONGEST_WAIT = 60.0  # seconds between two tries
 NO_KEY = "none"  # the client insists on a key; servers without one ignore it
 BUSY = (429, 502, 503, 504)  # of a server or of the proxy before it
 QUOTED_CHARACTERS = 400
+MOST_TOKENS = 2**31  # that a database counts
 PROBE = (Message(role="user", content="Say yes."),)
 PROBE_TOKENS = 16
 
@@ -160,29 +162,29 @@ class ChatEndpoint:
 
     def _parsed(self, response: str) -> dict[str, Any]:
         try:
-            data = json.loads(response)
+            data: dict[str, Any] = without_half_characters(json.loads(response))
             data["choices"][0]["message"]["role"]
         except (ValueError, LookupError, TypeError, RecursionError):
             raise NoCompletion(
                 f"{self.url} answered with something that is no chat completion: {self._quote(response)}. "
                 "Check that the URL ends in /v1 of an OpenAI-style server."
             ) from None
-        return dict(data)
+        return data
 
     def _completion(self, data: dict[str, Any]) -> Completion:
-        choice, usage = data["choices"][0], data.get("usage") or {}
+        choice = data["choices"][0]
         try:
             message = _message(choice["message"])
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise EndpointError(f"{self.url} answered with a message that cannot be read: {error}.") from None
-        self.prompt_tokens += usage.get("prompt_tokens") or 0
-        self.completion_tokens += usage.get("completion_tokens") or 0
+        prompt_tokens, completion_tokens = (
+            _count(data.get("usage"), f"{kind}_tokens") for kind in ("prompt", "completion")
+        )
+        self.prompt_tokens += prompt_tokens or 0
+        self.completion_tokens += completion_tokens or 0
+        finish = choice.get("finish_reason")
         return Completion(
-            message=message,
-            finish_reason=choice.get("finish_reason"),
-            prompt_tokens=usage.get("prompt_tokens"),
-            completion_tokens=usage.get("completion_tokens"),
-            raw=data,
+            message, finish if isinstance(finish, str) else None, prompt_tokens, completion_tokens, raw=data
         )
 
     def _error(self, error: openai.APIError) -> EndpointError:
@@ -282,12 +284,13 @@ def _message(data: dict[str, Any]) -> Message:
     calls = tuple(_tool_call(call, number) for number, call in enumerate(data.get("tool_calls") or ()))
     if calls and content is not None and not content.strip():
         content = ""
-    return Message(role="assistant", content=_whole(content), reasoning_content=_whole(reasoning), tool_calls=calls)
+    return Message(role="assistant", content=content, reasoning_content=reasoning, tool_calls=calls)
 
 
-def _whole(text: str | None) -> str | None:
-    """`text` with what is half a character, which no store and no endpoint takes, replaced."""
-    return text.encode(errors="replace").decode() if isinstance(text, str) else text
+def _count(usage: Any, name: str) -> int | None:
+    """A number of tokens, as far as the server tells it."""
+    found = usage.get(name) if isinstance(usage, dict) else None
+    return found if isinstance(found, int) and 0 <= found < MOST_TOKENS else None
 
 
 def _tool_call(call: dict[str, Any], number: int) -> ToolCall:
@@ -295,5 +298,4 @@ def _tool_call(call: dict[str, Any], number: int) -> ToolCall:
     arguments = function.get("arguments")
     if not isinstance(arguments, str):
         arguments = json.dumps(arguments or {}, ensure_ascii=False)
-    name = function.get("name") or ""
-    return ToolCall(id=call.get("id") or f"call_{number}", name=_whole(name) or "", arguments=_whole(arguments) or "")
+    return ToolCall(id=call.get("id") or f"call_{number}", name=function.get("name") or "", arguments=arguments)
