@@ -63,7 +63,8 @@ def test_the_students_endpoint_gets_old_results_cut_and_all_else_as_it_was(tmp_p
     assert [message for message in got["messages"] if message["role"] != "tool"] == [
         message for message in sent if message["role"] != "tool"
     ]
-    assert (got["tools"], got["temperature"], "chat_template_kwargs" in got) == ([TOOL], 0.5, False)
+    assert (got["tools"], got["temperature"]) == ([TOOL], 0.5)
+    assert got["chat_template_kwargs"] == {"enable_thinking": True}
 
 
 def test_an_error_of_the_endpoint_arrives_as_it_is(tmp_path: Path) -> None:
@@ -87,10 +88,11 @@ def test_an_endpoint_that_is_gone_is_said(tmp_path: Path) -> None:
 
 
 def test_what_the_adapter_says_is_done_to_a_request(tmp_path: Path) -> None:
-    body = json.dumps({"messages": conversation(1), "tools": [TOOL]}).encode()
+    told = {"enable_thinking": True, "language": "en"}
+    body = json.dumps({"messages": conversation(1), "tools": [TOOL], "chat_template_kwargs": told}).encode()
     of = view(tmp_path, None, thinking=False, send_reasoning=False, tool_results=ToolResults(limit=50))
     got = json.loads(shown(body, of))
-    assert got["chat_template_kwargs"] == {"enable_thinking": False}
+    assert got["chat_template_kwargs"] == {"enable_thinking": False, "language": "en"}
     assert "reasoning_content" not in got["messages"][1]
     assert got["messages"][2]["content"].endswith("… [cut: 50 of 500 characters shown]")
     again = json.loads(shown(json.dumps(got).encode(), of))

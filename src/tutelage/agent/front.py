@@ -13,6 +13,7 @@ import aiohttp
 from aiohttp import web
 
 from tutelage.agent.student import StudentView
+from tutelage.endpoint.extra import with_extra
 from tutelage.endpoint.proxy import Upstream, application, hand_back, serve
 from tutelage.render.truncate import Cutter
 from tutelage.trace import Message, Tool
@@ -64,7 +65,7 @@ def shown(body: bytes, view: StudentView) -> bytes:
         if not view.serving.send_reasoning:
             entry.pop("reasoning_content", None)
             entry.pop("reasoning", None)
-    return json.dumps({**view.extra, **asked, "messages": entries}, ensure_ascii=False).encode()
+    return json.dumps({**with_extra(asked, view.extra), "messages": entries}, ensure_ascii=False).encode()
 
 
 def _cut(message: Message, cut: Cutter) -> Message:

@@ -12,6 +12,7 @@ from tutelage.errors import TutelageError
 if TYPE_CHECKING:
     from tutelage.endpoint.vllm import Command
     from tutelage.project import Project
+    from tutelage.render.serving import Serving
 
 
 def register(app: typer.Typer) -> None:
@@ -52,7 +53,7 @@ def serve(
             else "The embedded engine has no command of its own: leave --print out, or name --engine vllm."
         )
     if engine == "vllm":
-        print(_explained(_vllm_command(opened, folder)))
+        print(_explained(_vllm_command(opened, folder, view.serving)))
         if view.serving.over_length or not view.serving.thinking:
             print(
                 "#\n# The student was trained on conversations that are cut, or without thinking. For agents other\n"
@@ -65,7 +66,7 @@ def serve(
         serve_front(server.url, view, host, port, _say_where)
 
 
-def _vllm_command(project: "Project", folder: Path) -> "Command":
+def _vllm_command(project: "Project", folder: Path, serving: "Serving") -> "Command":
     from tutelage.endpoint.vllm import model_command, student_command
     from tutelage.render.engine import Engine
     from tutelage.render.student import student_engine
@@ -75,7 +76,13 @@ def _vllm_command(project: "Project", folder: Path) -> "Command":
     chat_format = student.template if student_engine(student) is Engine.LLAMA_CPP else student.model
     template = str(folder / "chat_template.jinja")
     if is_whole(folder):
-        return model_command(str(folder), chat_format=chat_format, chat_template=template, context=student.context)
+        return model_command(
+            str(folder),
+            chat_format=chat_format,
+            chat_template=template,
+            template_fields=serving.template_fields,
+            context=student.context,
+        )
     try:
         adapter = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -85,6 +92,7 @@ def _vllm_command(project: "Project", folder: Path) -> "Command":
         str(folder),
         chat_format=chat_format,
         chat_template=template,
+        template_fields=serving.template_fields,
         rank=adapter["r"],
         context=student.context,
     )

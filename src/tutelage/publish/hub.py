@@ -14,7 +14,7 @@ from tutelage.project import Project
 from tutelage.publish.cards import EMBEDDED_HUB_ID, model_card
 from tutelage.publish.merge import TOKENIZER_FILES, adapter_base, merge_adapter
 from tutelage.publish.secrets import find_secrets
-from tutelage.render.serving import SERVING_FILE
+from tutelage.render.serving import SERVING_FILE, planned_serving, read_serving
 from tutelage.render.trained import is_whole, trained_folder, weight_files
 
 DATASET_FILES = ("README.md", "train.parquet", "validation.parquet", "template.jinja", SERVING_FILE)
@@ -94,6 +94,7 @@ def push_model(
         project=project.settings,
         training=_read(training / "train.json", "tutelage train"),
         evaluation=figures,
+        serving=read_serving(adapter) or planned_serving(project.settings),
     )
     with TemporaryDirectory() as scratch:
         tokenizer = Path(scratch)
