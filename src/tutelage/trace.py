@@ -134,6 +134,10 @@ class Message(Plain):
         )
 
 
+def has_reasoning(message: Message) -> bool:
+    return bool((message.reasoning_content or "").strip())
+
+
 class Tool(Plain):
     """A tool as the model sees it."""
 

@@ -5,11 +5,11 @@ from collections.abc import Iterable, Mapping, Set
 from pathlib import Path
 
 from tutelage.dataset.prefixes import PrefixCounter
-from tutelage.dataset.rows import Row, RowMaker, has_reasoning
+from tutelage.dataset.rows import Row, RowMaker
 from tutelage.dataset.select import DUPLICATE, LEAKED, ROWLESS, EvaluationTasks, trace_content
 from tutelage.dataset.summary import REASONING_KINDS, SPLITS, BuildSummary, Kind, Split, SplitName
 from tutelage.dataset.write import RowWriter
-from tutelage.trace import Trace, task_content
+from tutelage.trace import Trace, has_reasoning, task_content
 
 
 class Assembly:

@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import NamedTuple
 
 from tutelage.dataset.unroll import Unrolled, unroll
@@ -14,10 +13,9 @@ from tutelage.render.fit import fit
 from tutelage.render.renderer import Renderer, TokenRow
 from tutelage.render.serving import Serving
 from tutelage.render.student import student_engine, student_template, student_tokenizer
-from tutelage.trace import Message, Trace
+from tutelage.trace import Trace
 
 REASONING = ("keep", "off", "mask", "backfill")
-PROBE = (Message(role="user", content="hello"),)
 
 
 class Row(NamedTuple):
@@ -86,33 +84,6 @@ class RowMaker:
             shown = fit(
                 history, lambda seen: len(self.renderer.prompt_tokens(seen, trace.tools)), self.serving.over_length
             )
-        tokens = self.renderer.row((*shown, answer), trace.tools)
-        if self.mask_empty_thinking and not has_reasoning(answer):
-            tokens = self._without_loss_on_empty_thinking(tokens)
+        tokens = self.renderer.row((*shown, answer), trace.tools, teach_empty_thinking=not self.mask_empty_thinking)
         cut = sum(before is not after for before, after in zip(history, shown, strict=True))
         return Row(unrolled._replace(messages=(*shown, answer)), tokens, cut)
-
-    def _without_loss_on_empty_thinking(self, tokens: TokenRow) -> TokenRow:
-        """No weight on the tokens that say nothing but the template's empty think block."""
-        inner = self.renderer.tokenizer.inner
-        completion = tokens.input_ids[tokens.prompt_length :]
-        text = inner.decode(completion, skip_special_tokens=False)
-        encoded = inner.encode(text, add_special_tokens=False)
-        block = self._empty_thinking
-        if not block or not text.startswith(block) or encoded.ids != completion:
-            return tokens
-        inside = sum(end <= len(block) for _, end in encoded.offsets)
-        first = tokens.prompt_length + inside
-        return TokenRow(tokens.input_ids, [0.0] * first + tokens.weights[first:], tokens.prompt_length)
-
-    @cached_property
-    def _empty_thinking(self) -> str:
-        """What the template writes for the student where thinking is off; "" where it knows no such thing."""
-        renderer = self.renderer
-        off = Renderer(renderer.tokenizer, renderer.template.source, False, engine=renderer.engine)
-        with_it, without = (found.prompt_text(PROBE, ()) for found in (off, renderer))
-        return with_it.removeprefix(without) if with_it.startswith(without) else ""
-
-
-def has_reasoning(message: Message) -> bool:
-    return bool((message.reasoning_content or "").strip())
