@@ -22,7 +22,7 @@ from tutelage.trace import Message, StopReason, Task, ToolCall, Verdict
 
 COLUMNS = [
     *("id", "timestamp", "model", "messages", "tools"),
-    *("task_id", "kind", "trace_id", "revision", "step", "reward", "input_ids", "weights"),
+    *("task_id", "kind", "trace_id", "revision", "step", "reward", "reasoning_written", "input_ids", "weights"),
 ]
 
 

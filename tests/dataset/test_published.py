@@ -31,6 +31,16 @@ def published(folder: Path, split: str = "train") -> list[dict[str, Any]]:
     return list(pq.read_table(folder / f"{split}.parquet").to_pylist())
 
 
+def as_published(project: Project, store: TraceStore, made: Path, unroll: str) -> Path:
+    """The build `made` as it is pushed."""
+    if unroll == "steps":
+        return made
+    folder = made.with_name(unroll)
+    folder.mkdir()
+    write_conversations(project, made, store, unroll, folder)  # type: ignore[arg-type]
+    return folder
+
+
 def weights(row: dict[str, Any]) -> list[float | None]:
     return [message["weight"] for message in row["messages"]]
 
@@ -78,12 +88,7 @@ def test_what_comes_back_from_the_hub_has_the_rows_that_went(
         record(f"P-{number}", messages=two_turns(f"P-{number}"))
     record("P-0", attempt=1, messages=[*two_turns("P-0")[:-1], Message(role="assistant", content="25.00.")])
     build(project, store, tmp_path / "out")
-    folder = tmp_path / "out"
-    if unroll != "steps":
-        folder = tmp_path / unroll
-        folder.mkdir()
-        write_conversations(project, tmp_path / "out", store, unroll, folder)  # type: ignore[arg-type]
-    push_dataset(folder, REPO)
+    push_dataset(as_published(project, store, tmp_path / "out", unroll), REPO)
     summary = take_published(project, REPO, tmp_path / "back")
     assert summary.traces == summary.traces_kept == 25
     for split in ("train", "validation"):
@@ -117,6 +122,58 @@ def test_rows_that_were_cut_for_another_student_are_refused(store: TraceStore, r
     assert take_published(project, str(tmp_path / "out"), tmp_path / "back").train.rows == 2
     with pytest.raises(TutelageError, match="--unroll none"):
         take_published(make_project(tmp_path, SETTINGS), str(tmp_path / "out"), tmp_path / "other")
+
+
+def test_token_rows_are_held_to_this_projects_length(store: TraceStore, record: Record, tmp_path: Path) -> None:
+    record("P-1")
+    build(make_project(tmp_path, SETTINGS), store, tmp_path / "out")
+    shorter, longer = sorted(len(row["input_ids"]) for row in read_rows(tmp_path / "out", "train"))
+    tight = make_project(tmp_path, SETTINGS + f"max_length = {shorter}\n")
+    summary = take_published(tight, str(tmp_path / "out"), tmp_path / "back")
+    assert (summary.rows_left_out, summary.longest) == ({f"longer than {shorter} tokens": 1}, shorter)
+    assert [len(row["input_ids"]) for row in read_rows(tmp_path / "back", "train")] == [shorter]
+    strict = make_project(tmp_path, SETTINGS + f'max_length = {shorter}\nover_length = "refuse"\n')
+    with pytest.raises(TutelageError, match=f"1 rows are longer than {shorter} tokens; .* has {longer}"):
+        take_published(strict, str(tmp_path / "out"), tmp_path / "other")
+
+
+@pytest.mark.parametrize("unroll", ["steps", "turns", "none"])
+def test_what_a_build_says_of_its_rows_comes_back_too(
+    hub: Hub, store: TraceStore, record: Record, tmp_path: Path, unroll: str
+) -> None:
+    settings = SETTINGS + 'max_length = 560\nover_length = "cut_results"\n'
+    project = make_project(tmp_path, settings + 'licence = "cc-by-4.0"\nmin_reward = 0.5\n')
+    messages = two_turns("P-1")
+    messages[2] = messages[2].model_copy(update={"content": "12.50 " * 30})
+    record("P-1", messages=messages)
+    explained = [
+        message.model_copy(update={"reasoning_content": f"Thought {at}."}) if message.role == "assistant" else message
+        for at, message in enumerate(conversation("P-2"))
+    ]
+    id = record("P-2")
+    store.judge(id, store.revise(id, explained, base=0, author="ada", note=""), Verdict.APPROVED, reviewer="ada")
+    built = build(project, store, tmp_path / "out")
+    assert built.rows_cut and built.reasoning_rows == {"recorded": 2, "written": 2, "none": 1}
+    push_dataset(as_published(project, store, tmp_path / "out", unroll), REPO)
+    back = take_published(make_project(tmp_path, settings), REPO, tmp_path / "back")
+    same = ("reasoning_rows", "rows_cut", "results_cut", "licence", "min_reward", "seed")
+    assert [getattr(back, name) for name in same] == [getattr(built, name) for name in same]
+    assert back.store == f"published: {REPO}@{hub.repositories['dataset', REPO].head}"
+
+
+@pytest.mark.parametrize("unroll", ["steps", "none"])
+def test_results_that_are_cut_anew_are_counted_once(
+    store: TraceStore, record: Record, tmp_path: Path, unroll: str
+) -> None:
+    project = make_project(tmp_path, SETTINGS)
+    messages = two_turns("P-1")
+    messages[2] = messages[2].model_copy(update={"content": "12.50 " * 90})
+    record("P-1", messages=messages)
+    build(project, store, tmp_path / "steps")
+    (tmp_path / "none").mkdir()
+    write_conversations(project, tmp_path / "steps", store, "none", tmp_path / "none")
+    other = make_project(tmp_path, SETTINGS + "[rollout]\ntool_results = {limit = 100}\n")
+    assert take_published(other, str(tmp_path / unroll), tmp_path / "back").results_recut == 1
 
 
 def test_a_published_row_of_a_held_out_prompt_is_refused(

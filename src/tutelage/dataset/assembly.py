@@ -34,31 +34,31 @@ class Assembly:
         self._left_out: dict[str, set[str]] = {}  # reason -> traces of which a part was left out
         self._tools, self._lengths, self._reasoning = Counter[str](), Counter[int](), Counter[str]()
 
-    def take(self, trace: Trace, split: SplitName, written: Set[str | None] = frozenset()) -> None:
-        """The rows of `trace`, unless it is an evaluation task or there before.
+    def take(self, trace: Trace, split: SplitName, written: Set[str | None] = frozenset()) -> bool:
+        """The rows of `trace`, unless it is an evaluation task or there before; whether there are any.
 
         `written` is what of its reasoning was not recorded, but written afterwards.
         """
         content = trace_content(trace)
         if content in self._contents and not self._evaluation.hold(trace):
             self._leave_out(trace, DUPLICATE)
-            return
+            return False
         self._contents.add(content)
-        self.take_part(trace, split, written=written)
+        return self.take_part(trace, split, written=written)
 
     def take_part(
         self, trace: Trace, split: SplitName, rows: Iterable[Row] | None = None, written: Set[str | None] = frozenset()
-    ) -> None:
+    ) -> bool:
         """As `take`, for a trace that comes in parts, some of which look like another's; `rows` are known already."""
         if self._evaluation.hold(trace):
             self._leave_out(trace, LEAKED)
-            return
+            return False
         made = list(self._maker.rows(trace) if rows is None else rows)
         if not made:
             self._leave_out(trace, ROWLESS)
-            return
+            return False
         for row in made:
-            self._writers[split].add(trace, row.unrolled, row.tokens)
+            self._writers[split].add(trace, row.unrolled, row.tokens, written)
             self._count(row, split, written)
         self._tasks[split].add(trace.task.id)
         self._task_contents.add(task_content(trace.task))
@@ -66,6 +66,7 @@ class Assembly:
         kind.rows += len(made)
         kind.traces += trace.id not in self._traces[split]
         self._traces[split].add(trace.id)
+        return True
 
     def close(self) -> None:
         """Put the counts into the summary."""

@@ -21,11 +21,12 @@ from tutelage.dataset.rows import REASONING, RowMaker
 from tutelage.dataset.select import LEAKED, EvaluationTasks, is_worse, reason_to_leave_out, validation_traces
 from tutelage.dataset.summary import SPLITS, BuildSummary, SplitName, reasons
 from tutelage.dataset.write import BUILD_FILE, RowWriter, replacing
+from tutelage.dataset.written import written_reasoning
 from tutelage.errors import TutelageError
 from tutelage.project import Project
 from tutelage.render.serving import planned_serving
 from tutelage.store import TraceStore, TraceSummary
-from tutelage.trace import Trace, task_content
+from tutelage.trace import task_content
 
 Progress = Callable[[int, int], None]  # traces done, traces in all
 
@@ -64,10 +65,11 @@ def build(
     recut = Recutter(project, maker.serving.tool_results, store)
     with assembling(out, maker, summary, evaluation) as assembly:
         for done, item in enumerate(candidates, 1):
+            before = recut.results
             trace = recut(store.load(item.id))
-            summary.results_recut = recut.results
             split: SplitName = "validation" if item.id in held_back else "train"
-            assembly.take(trace, split, written=_written_reasoning(store, trace))
+            if assembly.take(trace, split, written=written_reasoning(store, trace)):
+                summary.results_recut += recut.results - before
             if on_progress:
                 on_progress(done, len(candidates))
         worse = [item for item in _looked_at(store, runs) if is_worse(item, summary.min_reward)]
@@ -181,16 +183,6 @@ def _held_back(store: TraceStore, project: Project, candidates: Sequence[TraceSu
     wanted = {item.id: item.task_id for item in candidates}
     asked = {id: (wanted[id], task_content(task)) for id, task in store.tasks() if id in wanted}
     return validation_traces(asked, project.settings.dataset.validation, project.settings.seed)
-
-
-def _written_reasoning(store: TraceStore, trace: Trace) -> set[str | None]:
-    """What of the trace's reasoning is not in its original."""
-    if trace.revision == 0:
-        return set()
-    ours, recorded = (
-        {message.reasoning_content for message in each.messages} for each in (trace, store.load(trace.id, 0))
-    )
-    return ours - recorded
 
 
 def _nothing_left(summary: BuildSummary) -> str:

@@ -70,7 +70,8 @@ Licence: {summary.licence or "none is stated; ask the owner before you use it"}.
 
 `id`, `timestamp`, `model`, `messages` (OpenAI's chat format with `reasoning_content`; `weight` 0 marks an assistant
 message as context only), `tools` (JSON text, as are the arguments of calls), `task_id`, `kind`, `trace_id`,
-`revision`, `step` (the trace's assistant message that ends the row, from 0), `reward`\
+`revision`, `step` (the trace's assistant message that ends the row, from 0), `reward`, `reasoning_written` (places in
+`messages` of reasoning that was not recorded but written afterwards)\
 {TOKENS if summary.unroll == "steps" else ""}.
 
 ## What the tokens hang on

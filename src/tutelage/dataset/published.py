@@ -18,6 +18,7 @@ from tutelage.dataset.write import BUILD_FILE, CONVERSATION, SCHEMA
 from tutelage.errors import TutelageError
 from tutelage.hub import download_dataset
 from tutelage.project import Project
+from tutelage.render.fit import CutResults, results_cut
 from tutelage.render.renderer import TokenRow
 from tutelage.render.serving import planned_serving
 from tutelage.trace import IMPORTED, Message, Task, Tool, Trace
@@ -34,7 +35,9 @@ def take_published(project: Project, source: str, out: Path) -> BuildSummary:
     Raises TutelageError where it cannot be had or read.
     """
     with TemporaryDirectory(prefix="tutelage-") as scratch:
-        folder = Path(source) if Path(source).is_dir() else _download(source, Path(scratch))
+        folder, commit = Path(source), ""
+        if not folder.is_dir():
+            folder, commit = Path(scratch), f"@{_download(source, Path(scratch))}"
         dataset = project.settings.dataset
         maker = RowMaker.of(project, planned_serving(project.settings), dataset.reasoning)
         summary = new_summary(project, maker, None)
@@ -45,29 +48,41 @@ def take_published(project: Project, source: str, out: Path) -> BuildSummary:
                 f"{source} holds rows whose tool results were cut for another student. "
                 "Ask for it as whole conversations: tutelage push dataset --unroll none."
             )
-        summary.store, summary.seed = f"published: {source}", origin.seed if origin else summary.seed
-        seen: set[str] = set()
+        _take_over(summary, origin, f"published: {source}{commit}")
+        recuts: dict[str, int] = {}  # trace -> its tool results that were cut otherwise
         recut = Recutter(project, maker.serving.tool_results, None)
         with assembling(out, maker, summary, EvaluationTasks.of(project)) as assembly:
             for split in SPLITS:
                 for row, trace in _parts(_rows(folder, split, tokens=tokens), source):
-                    seen.add(trace.id)
+                    recuts.setdefault(trace.id, 0)
+                    written = {row["messages"][place]["reasoning_content"] for place in row["reasoning_written"] or ()}
                     if tokens:
-                        assembly.take_part(trace, split, [_known(row, trace)])
-                    else:
-                        assembly.take_part(recut(trace), split)
-            summary.traces = len(seen)
+                        known = maker.fitting(_known(row, trace, maker.serving.over_length), trace)
+                        assembly.take_part(trace, split, [known] if known else [], written)
+                        continue
+                    before = recut.results
+                    if assembly.take_part(recut(trace), split, written=written):
+                        recuts[trace.id] = max(recuts[trace.id], recut.results - before)  # rows repeat their history
+            summary.traces, summary.results_recut = len(recuts), sum(recuts.values())
         return summary
 
 
-def _download(source: str, folder: Path) -> Path:
+def _take_over(summary: BuildSummary, origin: BuildSummary | None, store: str) -> None:
+    """What the dataset says of itself, in the place of the project's settings, by which its traces were not chosen."""
+    summary.store = store
+    summary.licence, summary.min_reward = (origin.licence, origin.min_reward) if origin else (None, 0.0)
+    summary.seed = origin.seed if origin else summary.seed
+
+
+def _download(source: str, folder: Path) -> str:
+    """Fetch its files; their commit."""
+
     def choose(files: list[str]) -> list[str]:
         if "train.parquet" not in files:
             raise TutelageError(f"The dataset {source} holds no train.parquet: Tutelage did not publish it.")
         return [name for name in FILES if name in files]
 
-    download_dataset(source, folder, choose)
-    return folder
+    return download_dataset(source, folder, choose)
 
 
 def _origin(folder: Path, source: str) -> BuildSummary | None:
@@ -131,10 +146,11 @@ def _trace(row: Mapping[str, Any], task: Task, source: str) -> Trace:
     )
 
 
-def _known(row: Mapping[str, Any], trace: Trace) -> Row:
+def _known(row: Mapping[str, Any], trace: Trace, over_length: CutResults | None) -> Row:
     prompt = sum(1 for _ in takewhile(lambda weight: weight == 0, row["weights"]))
     tokens = TokenRow(row["input_ids"], row["weights"], prompt)
-    return Row(Unrolled(row["step"], trace.messages, trace.timestamp), tokens, 0)
+    cut = results_cut(trace.messages, over_length) if over_length else 0
+    return Row(Unrolled(row["step"], trace.messages, trace.timestamp), tokens, cut)
 
 
 def _given(message: Mapping[str, Any]) -> dict[str, Any]:

@@ -60,11 +60,15 @@ class RowMaker:
         except CannotExpress as error:
             self.refused[error.reason] += 1
             return None
+        return self.fitting(row, trace)
+
+    def fitting(self, row: Row, trace: Trace) -> Row | None:
+        """None where it is too long, which is counted."""
         length = len(row.tokens.input_ids)
         if length > self.max_length:
             self.refused[f"longer than {self.max_length} tokens"] += 1
             self.too_long += 1
-            self.longest = max(self.longest, (length, f"step {unrolled.step} of trace {trace.id}"))
+            self.longest = max(self.longest, (length, f"step {row.unrolled.step} of trace {trace.id}"))
             return None
         return row
 
