@@ -101,8 +101,14 @@ class Message(Plain):
     parts: tuple[Part, ...] = ()  # of a tool result: what its text does not hold; no endpoint is sent it
 
     def to_openai(self, *, reasoning: bool = True) -> dict[str, Any]:
-        """The message as an endpoint takes it. An assistant's missing content is "", which every template renders."""
-        message: dict[str, Any] = {"role": self.role, "content": self.content or ""}
+        """The message as an endpoint takes it. An assistant's missing content is "", which every template renders.
+
+        So is white space alone beside calls: it stood between reasoning and calls, and templates set their own there.
+        """
+        content = self.content or ""
+        if self.tool_calls and not content.strip():
+            content = ""
+        message: dict[str, Any] = {"role": self.role, "content": content}
         if reasoning and self.reasoning_content:
             message["reasoning_content"] = self.reasoning_content
         if self.tool_calls:

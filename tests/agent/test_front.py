@@ -29,11 +29,11 @@ def view(folder: Path, tokens: int | None = 400, **more: Any) -> StudentView:
     return StudentView(Project(folder, Settings()), Serving(over_length=cut, **given))
 
 
-def conversation(steps: int = 3, words: int = 100) -> list[dict[str, Any]]:
+def conversation(steps: int = 3, words: int = 100, beside: str | None = None) -> list[dict[str, Any]]:
     messages: list[dict[str, Any]] = [{"role": "user", "content": [{"type": "text", "text": "Look."}]}]
     for number in range(steps):
         call = {"id": f"c{number}", "type": "function", "function": {"name": "look", "arguments": "{}"}}
-        messages.append({"role": "assistant", "content": None, "tool_calls": [call], "reasoning_content": "Hm."})
+        messages.append({"role": "assistant", "content": beside, "tool_calls": [call], "reasoning_content": "Hm."})
         messages.append({"role": "tool", "tool_call_id": f"c{number}", "content": "word " * words})
     return messages
 
@@ -89,12 +89,15 @@ def test_an_endpoint_that_is_gone_is_said(tmp_path: Path) -> None:
 
 def test_what_the_adapter_says_is_done_to_a_request(tmp_path: Path) -> None:
     told = {"enable_thinking": True, "language": "en"}
-    body = json.dumps({"messages": conversation(1), "tools": [TOOL], "chat_template_kwargs": told}).encode()
+    body = json.dumps(
+        {"messages": conversation(1, beside="\n\n"), "tools": [TOOL], "chat_template_kwargs": told}
+    ).encode()
     of = view(tmp_path, None, thinking=False, send_reasoning=False, tool_results=ToolResults(limit=50))
     got = json.loads(shown(body, of))
     assert got["chat_template_kwargs"] == {"enable_thinking": False, "language": "en"}
     assert "reasoning_content" not in got["messages"][1]
     assert got["messages"][2]["content"].endswith("… [cut: 50 of 500 characters shown]")
+    assert got["messages"][1]["content"] == ""
     again = json.loads(shown(json.dumps(got).encode(), of))
     assert again["messages"] == got["messages"]  # our own agent cuts before it sends
 

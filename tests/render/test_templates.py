@@ -176,6 +176,16 @@ def test_where_a_text_stands_as_it_is_the_schema_must_tell_it_from_a_number(argu
         assert refused == reason or (name == "glm4moe" and "</parameter>" in arguments)
 
 
+@pytest.mark.parametrize("engine", Engine)
+def test_white_space_beside_a_call_is_what_a_parser_left_of_the_format_and_makes_no_other_row(engine: Engine) -> None:
+    """Our agent sends none back: an imported trace that kept it is shown as it would be served."""
+    result = Message(role="tool", content="a blue cup", tool_call_id="a")
+    kept = CALL.model_copy(update={"content": "\n\n"})
+    ours = renderer("qwen3", engine=engine)
+    assert ours.row((USER, kept), TOOLS) == ours.row((USER, CALL), TOOLS)
+    assert ours.prompt_text((USER, kept, result), TOOLS) == ours.prompt_text((USER, CALL, result), TOOLS)
+
+
 def test_an_answer_that_reads_as_a_call_is_refused() -> None:
     answer = Message(role="assistant", content='{"name":  "search", "parameters": {}}')
     with pytest.raises(CannotExpress, match="would be read as a call"):

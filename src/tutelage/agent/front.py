@@ -60,8 +60,9 @@ def shown(body: bytes, view: StudentView) -> bytes:
         return body  # the engine says what is wrong with it
     cut = [_cut(message, view.cut) for message in messages]
     for entry, before, after in zip(entries, messages, view.show(cut, tools), strict=True):
-        if after is not before:
-            entry["content"] = after.content
+        content = after.to_openai()["content"]
+        if content != (before.content or ""):
+            entry["content"] = content
         if not view.serving.send_reasoning:
             entry.pop("reasoning_content", None)
             entry.pop("reasoning", None)
