@@ -74,7 +74,7 @@ def build(
                 on_progress(done, len(candidates))
         worse = [item for item in _looked_at(store, runs) if is_worse(item, summary.min_reward)]
         held_back_tasks = {item.task_id for item in candidates if item.id in held_back}
-        pairs = PairMaker(store, maker, evaluation)
+        pairs = PairMaker(store, maker, recut, evaluation)
         _write_pairs(pairs.pairs(candidates, worse, runs), held_back_tasks, assembly.folder, summary)
         summary.pairs_left_out = dict(sorted(pairs.left_out.items()))
     return summary
