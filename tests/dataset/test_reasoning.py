@@ -81,6 +81,17 @@ def test_off_renders_with_thinking_off_and_the_student_is_served_so(
     assert "the reasoning of 2 rows was left out" in summary.sentence()
 
 
+def test_a_student_that_does_not_think_is_said_to_lose_the_reasoning(
+    store: TraceStore, record: Record, tmp_path: Path
+) -> None:
+    project = make_project(tmp_path, SETTINGS + "[student]\nthinking = false\n")
+    record("P-1")
+    summary = build(project, store, tmp_path / "out")
+    assert taught(tmp_path / "out")[1] == "P-1 costs 12.50.<|im_end|>"
+    assert "Thinking is off: the reasoning of 2 rows was left out." in summary.sentence()
+    assert "2 as recorded, 0 written afterwards, 0 none; left out" in (tmp_path / "out" / "README.md").read_text()
+
+
 def test_backfilled_reasoning_is_a_revision_that_waits_for_a_reviewer(
     store: TraceStore, record: Record, tmp_path: Path
 ) -> None:

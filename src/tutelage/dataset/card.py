@@ -26,6 +26,7 @@ def card(summary: BuildSummary, rows: dict[str, int] | None = None) -> str:
     counts = rows or {"train": train.rows, "validation": validation.rows}
     serving = summary.serving
     reasoning = ", ".join(f"{summary.reasoning_rows.get(kind, 0)} {text}" for kind, text in REASONING_KINDS.items())
+    reasoning += "" if serving.thinking else "; left out, thinking is off"
     cut = f" to prompts of {serving.over_length.prompt_tokens} tokens" if serving.over_length else ""
     licence = f"license: {json.dumps(summary.licence)}\n" if summary.licence else ""
     return f"""---

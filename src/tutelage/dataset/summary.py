@@ -121,7 +121,7 @@ class BuildSummary(BaseModel):
     def about_reasoning(self) -> str:
         """A mixture is never silent; "" where there is nothing to say."""
         rows, lacking = sum(self.reasoning_rows.values()), self.reasoning_rows.get("none", 0)
-        if self.reasoning == "off":
+        if not self.serving.thinking:
             return f"Thinking is off: the reasoning of {rows - lacking} rows was left out." if rows > lacking else ""
         if len(self.reasoning_rows) < 2:
             return ""

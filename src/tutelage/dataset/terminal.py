@@ -48,7 +48,8 @@ class SummaryTables:
         return table
 
     def _reasoning(self) -> RenderableType:
-        table = _table("reasoning", "rows", "share")
+        what = "reasoning" if self.summary.serving.thinking else "reasoning, left out"
+        table = _table(what, "rows", "share")
         rows = sum(self.summary.reasoning_rows.values())
         for kind, count in self.summary.reasoning_rows.items():
             table.add_row(REASONING_KINDS[kind], f"{count:,}", f"{count / rows:.0%}")
