@@ -50,6 +50,12 @@ def prompt_content(task: Task) -> str:
     return _digest(_normal(task.turns))
 
 
+def prompt_beginnings(task: Task) -> list[str]:
+    """The same of what is asked up to each of its turns; the last is prompt_content."""
+    turns = _normal(task.turns)
+    return [_digest(turns[:count]) for count in range(1, len(turns) + 1)]
+
+
 def _normal(turns: tuple[str, ...]) -> list[str]:
     return [" ".join(turn.casefold().split()) for turn in turns]
 

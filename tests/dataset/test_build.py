@@ -109,6 +109,25 @@ def test_evaluation_tasks_are_refused_by_id_and_by_content(
     assert {row["task_id"] for row in rows(tmp_path / "out")} == {"task-P-3"}
 
 
+def test_of_a_conversation_that_was_imported_a_beginning_in_common_with_a_held_out_task_is_enough(
+    project: Project, store: TraceStore, record: Record, tmp_path: Path
+) -> None:
+    """Nobody knows its setup, nor whether it is the whole of a task; what our own agent collected is compared whole."""
+    (tmp_path / "tasks").mkdir()
+    held_out = [
+        {"id": "one", "prompt": "A lamp?", "setup": {"lamps": 1}},
+        {"id": "two", "turns": ["A cup?", "Blue?"], "setup": {"cups": 1}},
+    ]
+    (tmp_path / "tasks" / "evaluate.jsonl").write_text("\n".join(map(json.dumps, held_out)))
+    asked = {"longer": ("a lamp?", "And two?"), "shorter": ("A  cup?",), "other": ("A cup?", "Red?"), "end": ("Blue?",)}
+    for name, turns in asked.items():
+        record(name, task=Task(id=name, turns=turns), run="import", metadata={"imported": {"file": "x"}})
+    record("collected", task=Task(id="collected", turns=("A lamp?",), setup={"lamps": 2}))
+    summary = build(project, store, tmp_path / "out")
+    assert summary.evaluation_refused == 2
+    assert {row["task_id"] for row in rows(tmp_path / "out")} == {"other", "end", "collected"}
+
+
 def test_a_message_that_was_cut_off_is_not_taught(
     project: Project, store: TraceStore, record: Record, tmp_path: Path
 ) -> None:

@@ -6,7 +6,16 @@ from collections.abc import Iterable, Mapping
 
 from tutelage.project import Project
 from tutelage.store import TraceSummary
-from tutelage.trace import StopReason, Task, Trace, Verdict, prompt_content, setup_is_known, task_content
+from tutelage.trace import (
+    StopReason,
+    Task,
+    Trace,
+    Verdict,
+    prompt_beginnings,
+    prompt_content,
+    setup_is_known,
+    task_content,
+)
 
 # Why a trace was left out, as the summary counts it.
 UNFINISHED, REJECTED, UNJUDGED = "not finished", "rejected", "neither reward nor approval"
@@ -50,6 +59,7 @@ class EvaluationTasks:
         self._ids = {task.id for task in tasks}
         self._contents = {task_content(task) for task in tasks}
         self._prompts = {prompt_content(task) for task in tasks}
+        self._beginnings = {beginning for task in tasks for beginning in prompt_beginnings(task)}
 
     @classmethod
     def of(cls, project: Project) -> "EvaluationTasks":
@@ -60,11 +70,17 @@ class EvaluationTasks:
         return id in self._ids
 
     def hold(self, trace: Trace) -> bool:
-        """Of a trace that was imported, or recorded by the proxy, nobody knows the setup: the same prompt is enough."""
+        """Of a trace that was imported, or recorded by the proxy, nobody knows the setup: the same prompt is enough.
+
+        Nor does anybody know whether it is a whole task: it is enough that the turns of the one begin with the other's.
+        """
         task = trace.task
         if task.id in self._ids or task_content(task) in self._contents:
             return True
-        return not setup_is_known(trace.metadata) and prompt_content(task) in self._prompts
+        if setup_is_known(trace.metadata):
+            return False
+        asked = prompt_beginnings(task)
+        return asked[-1] in self._beginnings or not self._prompts.isdisjoint(asked)
 
 
 def trace_content(trace: Trace) -> bytes:
