@@ -109,6 +109,20 @@ def test_evaluation_tasks_are_refused_by_id_and_by_content(
     assert {row["task_id"] for row in rows(tmp_path / "out")} == {"task-P-3"}
 
 
+def test_a_build_says_how_many_held_out_tasks_it_was_checked_against(
+    project: Project, store: TraceStore, record: Record, tmp_path: Path
+) -> None:
+    record("P-1")
+    unchecked = build(project, store, tmp_path / "out")
+    assert "No held-out tasks were there to check against" in unchecked.sentence()
+    (tmp_path / "tasks").mkdir()
+    (tmp_path / "tasks" / "evaluate.jsonl").write_text('{"id": "held-out", "prompt": "Another question"}')
+    checked = build(project, store, tmp_path / "out")
+    assert (unchecked.evaluation_tasks, checked.evaluation_tasks) == (None, 1)
+    assert "Checked against 1 held-out tasks." in checked.sentence()
+    assert "- Checked against 1 held-out tasks." in (tmp_path / "out" / "README.md").read_text()
+
+
 def test_of_a_conversation_that_was_imported_a_beginning_in_common_with_a_held_out_task_is_enough(
     project: Project, store: TraceStore, record: Record, tmp_path: Path
 ) -> None:

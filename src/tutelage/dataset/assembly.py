@@ -77,6 +77,7 @@ class Assembly:
         )
         summary.traces_left_out = dict(sorted(left_out.items()))
         summary.duplicates_removed, summary.evaluation_refused = left_out[DUPLICATE], left_out[LEAKED]
+        summary.evaluation_tasks = self._evaluation.count
         summary.rows_left_out = dict(sorted(self._maker.refused.items()))
         for name in SPLITS:
             split: Split = getattr(summary, name)

@@ -64,6 +64,7 @@ Licence: {summary.licence or "none is stated; ask the owner before you use it"}.
 
 - Calls taught, by tool: {tools}.
 - Traces left out: {left_out}. Rows left out: {rows_left_out}.
+- {summary.about_evaluation()}
 - The training rows, one a step, hold {summary.tokens_unrolled} tokens, {summary.tokens_tree} once shared prefixes are
   counted once.
 

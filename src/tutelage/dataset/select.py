@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 
 from tutelage.project import Project
 from tutelage.store import TraceSummary
@@ -54,8 +54,10 @@ def is_worse(trace: TraceSummary, min_reward: float) -> bool:
 class EvaluationTasks:
     """Tasks that never reach training, by id and by content (design.md, invariant 5)."""
 
-    def __init__(self, tasks: Iterable[Task]) -> None:
-        tasks = list(tasks)
+    def __init__(self, tasks: Sequence[Task] | None) -> None:
+        """`tasks` None: there is no file of them."""
+        self.count = None if tasks is None else len(tasks)
+        tasks = tasks or ()
         self._ids = {task.id for task in tasks}
         self._contents = {task_content(task) for task in tasks}
         self._prompts = {prompt_content(task) for task in tasks}
@@ -64,7 +66,7 @@ class EvaluationTasks:
     @classmethod
     def of(cls, project: Project) -> "EvaluationTasks":
         there = project.path(project.settings.tasks.evaluate).exists()
-        return cls(project.tasks("evaluate") if there else ())
+        return cls(project.tasks("evaluate") if there else None)
 
     def has_id(self, id: str) -> bool:
         return id in self._ids

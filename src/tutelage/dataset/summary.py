@@ -62,6 +62,7 @@ class BuildSummary(BaseModel):
     traces_left_out: dict[str, int] = {}  # reason -> traces
     rows_left_out: dict[str, int] = {}  # reason -> rows
     duplicates_removed: int = 0  # traces, counted among those left out
+    evaluation_tasks: int | None = None  # held-out tasks that the traces were compared with; None: there was no file
     evaluation_refused: int = 0  # traces of evaluation tasks, counted among those left out
     rows_cut: int = 0  # whose old tool results were cut
     results_cut: int = 0  # in all these rows together
@@ -91,6 +92,7 @@ class BuildSummary(BaseModel):
             f"Kept {self.traces_kept} of {self.traces} traces: {train.rows} rows for training, {validation.rows} for "
             f"validation. {self.tokens_unrolled:,} tokens unrolled, {self.tokens_tree:,} in one tree."
         )
+        text += f" {self.about_evaluation()}"
         for what, left_out in (("Traces", self.traces_left_out), ("Rows", self.rows_left_out)):
             if left_out:
                 text += f" {what} left out: {reasons(left_out)}."
@@ -101,6 +103,11 @@ class BuildSummary(BaseModel):
         if self.results_recut:
             text += f" {self.results_recut} tool results were cut otherwise than when they were collected."
         return " ".join([text, *filter(None, [self.about_pairs(), self.about_reasoning(), self.about_written()])])
+
+    def about_evaluation(self) -> str:
+        if self.evaluation_tasks is None:
+            return "No held-out tasks were there to check against: [tasks] evaluate names a file that was not found."
+        return f"Checked against {self.evaluation_tasks} held-out tasks."
 
     def about_pairs(self) -> str:
         """ "" where no task has both a better and a worse trace."""
