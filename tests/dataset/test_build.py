@@ -241,6 +241,22 @@ def test_tasks_with_one_content_are_in_one_split(
     assert [len(numbers) for numbers in splits] == [27, 3] and not splits[0] & splits[1]
 
 
+def test_an_imported_trace_is_in_one_split_with_what_was_collected_of_the_same_prompt(
+    project: Project, store: TraceStore, record: Record, tmp_path: Path
+) -> None:
+    """Whatever was set up for the one that was collected: nobody knows what was for the other."""
+    for number in range(30):
+        task = Task(id=f"a{number}", turns=(f"Question {number}",), setup={"number": number})
+        record(f"a{number}", task=task)
+        imported = Task(id=f"b{number}", turns=(f"question {number} ",))
+        record(f"b{number}", task=imported, run="import", metadata={"imported": {"file": "x"}})
+    build(project, store, tmp_path / "out")
+    splits = [
+        {int(row["task_id"][1:]) for row in read_rows(tmp_path / "out", split)} for split in ("train", "validation")
+    ]
+    assert [len(numbers) for numbers in splits] == [27, 3] and not splits[0] & splits[1]
+
+
 def test_the_same_store_gives_the_same_bytes(
     project: Project, store: TraceStore, record: Record, tmp_path: Path
 ) -> None:

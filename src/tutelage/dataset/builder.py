@@ -18,7 +18,14 @@ from tutelage.dataset.pairs import PAIRS, PairMaker, pairs_file
 from tutelage.dataset.prefixes import PrefixCounter
 from tutelage.dataset.recut import Recutter
 from tutelage.dataset.rows import REASONING, RowMaker
-from tutelage.dataset.select import LEAKED, EvaluationTasks, is_worse, reason_to_leave_out, validation_traces
+from tutelage.dataset.select import (
+    LEAKED,
+    Asked,
+    EvaluationTasks,
+    is_worse,
+    reason_to_leave_out,
+    validation_traces,
+)
 from tutelage.dataset.summary import SPLITS, BuildSummary, SplitName, reasons
 from tutelage.dataset.write import BUILD_FILE, RowWriter, replacing
 from tutelage.dataset.written import written_reasoning
@@ -26,7 +33,7 @@ from tutelage.errors import TutelageError
 from tutelage.project import Project
 from tutelage.render.serving import planned_serving
 from tutelage.store import TraceStore, TraceSummary
-from tutelage.trace import task_content
+from tutelage.trace import prompt_content, setup_is_known, task_content
 
 Progress = Callable[[int, int], None]  # traces done, traces in all
 
@@ -181,7 +188,11 @@ def _looked_at(store: TraceStore, runs: Sequence[str] | None) -> Iterator[TraceS
 def _held_back(store: TraceStore, project: Project, candidates: Sequence[TraceSummary]) -> set[str]:
     """The ids of the traces for validation."""
     wanted = {item.id: item.task_id for item in candidates}
-    asked = {id: (wanted[id], task_content(task)) for id, task in store.tasks() if id in wanted}
+    asked = {
+        id: Asked(wanted[id], task_content(task), prompt_content(task), setup_is_known(metadata))
+        for id, task, metadata in store.tasks()
+        if id in wanted
+    }
     return validation_traces(asked, project.settings.dataset.validation, project.settings.seed)
 
 

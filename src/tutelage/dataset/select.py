@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from tutelage.project import Project
 from tutelage.store import TraceSummary
@@ -99,24 +100,36 @@ def trace_content(trace: Trace) -> bytes:
     return _digest(json.dumps([[tool.definition for tool in trace.tools], messages], ensure_ascii=False))
 
 
-def validation_traces(asked: Mapping[str, tuple[str, str]], share: float, seed: int) -> set[str]:
-    """The traces kept for validation, of `asked`: trace id -> the task's id and content.
+class Asked(NamedTuple):
+    """What a trace's task is known by."""
 
-    Traces whose tasks share an id or a content are of one task. Kept are the tasks with the lowest digest of seed and
-    id, so that adding tasks moves few.
+    id: str
+    content: str
+    prompt: str
+    setup_is_known: bool  # else the content says no more than the prompt
+
+
+def validation_traces(asked: Mapping[str, Asked], share: float, seed: int) -> set[str]:
+    """The traces kept for validation, of `asked`: trace id -> its task.
+
+    Traces whose tasks share an id or a content are of one task; so are those with a prompt in common, where of one of
+    them nobody knows the setup. Kept are the tasks with the lowest digest of seed and id: adding tasks moves few.
     """
     same = _Same()
-    for id, content in asked.values():
-        same.join(f"id {id}", f"content {content}")
+    unknown = {task.prompt for task in asked.values() if not task.setup_is_known}
+    for task in asked.values():
+        same.join(f"id {task.id}", f"content {task.content}")
+        if task.prompt in unknown:
+            same.join(f"id {task.id}", f"prompt {task.prompt}")
     named: dict[str, str] = {}  # a task's group -> its first id
-    for id, _ in asked.values():
-        group = same.group(f"id {id}")
-        named[group] = min(id, named.get(group, id))
+    for task in asked.values():
+        group = same.group(f"id {task.id}")
+        named[group] = min(task.id, named.get(group, task.id))
     count = round(share * len(named))
     if share > 0 and len(named) >= LEAST_TASKS_TO_SPLIT:
         count = max(count, 1)
     kept = set(sorted(named, key=lambda group: _digest(f"{seed}:{named[group]}"))[:count])
-    return {trace for trace, (id, _) in asked.items() if same.group(f"id {id}") in kept}
+    return {trace for trace, task in asked.items() if same.group(f"id {task.id}") in kept}
 
 
 class _Same:
