@@ -147,8 +147,12 @@ def test_a_message_that_was_cut_off_is_not_taught(
 ) -> None:
     record("by the step", finish_reasons=["stop", "length"])
     record("by the trace", stop_reason=StopReason.TOKEN_LIMIT)
-    build(project, store, tmp_path / "out")
+    summary = build(project, store, tmp_path / "out")
     assert [row["step"] for row in rows(tmp_path / "out")] == [0, 0]
+    assert summary.rows_left_out == {
+        "a message that was cut off": 1,
+        "the last message before a limit of tokens": 1,
+    }
 
 
 def test_what_a_reviewer_wrote_is_taught_once_approved(
@@ -195,9 +199,9 @@ def test_rows_that_make_no_training_example_are_counted(store: TraceStore, recor
     project = make_project(tmp_path, SETTINGS + "max_length = 300\n")
     messages = conversation("P-1")
     messages[2] = messages[2].model_copy(update={"content": "long " * 200})
-    record("P-1", messages=messages)
+    first = record("P-1", messages=messages)
     wrong = ToolCall(id="c", name="price", arguments="{")
-    record(
+    second = record(
         "P-2",
         messages=[
             Message(role="user", content="hello"),
@@ -212,6 +216,34 @@ def test_rows_that_make_no_training_example_are_counted(store: TraceStore, recor
         "arguments or a tool that are not valid JSON": 1,
         "longer than 300 tokens": 1,
     }
+    assert summary.left_out_first == {
+        "arguments or a tool that are not valid JSON": [f"{second} step 1"],
+        "longer than 300 tokens": [f"{first} step 1"],
+    }
+
+
+def test_each_row_and_trace_left_out_is_named_with_its_reason(
+    project: Project, store: TraceStore, record: Record, tmp_path: Path
+) -> None:
+    wrong = ToolCall(id="c", name="price", arguments='{"product": ')
+    messages = [*conversation("P-1"), Message(role="user", content="Again."), Message(role="assistant", content="")]
+    messages[1] = messages[1].model_copy(update={"tool_calls": (wrong,)})
+    named = {name: record(name) for name in ("P-2", "P-3")}
+    named["P-1"] = record("P-1", messages=messages)
+    named["bad"] = record("bad", reward=0.0)
+    named["same"] = record("P-2", task=Task(id="z", turns=("What does P-2 cost?",)))
+    build(project, store, tmp_path / "out")
+    lines = [json.loads(line) for line in (tmp_path / "out" / "left_out.jsonl").read_text().splitlines()]
+    invalid = "arguments or a tool that are not valid JSON"
+    assert [(line["trace_id"], line["step"], line["reason"]) for line in lines] == [
+        (named["bad"], None, "reward below 1"),
+        (named["P-1"], 0, invalid),
+        (named["P-1"], 1, invalid),  # which stands in its history
+        (named["P-1"], 2, invalid),
+        (named["P-1"], None, "no row could be made"),
+        (named["same"], None, "same messages as another trace"),
+    ]
+    assert lines[1]["detail"] == 'arguments of "price": \'{"product": \'' and lines[1]["revision"] == 0
 
 
 def test_a_task_is_in_one_split_only(project: Project, store: TraceStore, record: Record, tmp_path: Path) -> None:
@@ -270,7 +302,7 @@ def test_the_same_store_gives_the_same_bytes(
         builds.append({path.name: path.read_bytes() for path in (tmp_path / "dataset").iterdir()})
         shutil.rmtree(tmp_path / "dataset")
     tables = [f"{split}{kind}.parquet" for split in ("train", "validation") for kind in ("-pairs", "")]
-    names = ["README.md", "build.json", "serving.json", "template.jinja", *tables]
+    names = ["README.md", "build.json", "left_out.jsonl", "serving.json", "template.jinja", *tables]
     assert sorted(builds[0]) == names and builds[0] == builds[1]
 
 

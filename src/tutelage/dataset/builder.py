@@ -14,6 +14,7 @@ import tutelage
 from tutelage.dataset.assembly import Assembly
 from tutelage.dataset.backfill import backfill
 from tutelage.dataset.card import card
+from tutelage.dataset.left_out import LEFT_OUT_FILE
 from tutelage.dataset.pairs import PAIRS, PairMaker, pairs_file
 from tutelage.dataset.prefixes import PrefixCounter
 from tutelage.dataset.recut import Recutter
@@ -62,15 +63,22 @@ def build(
     summary = new_summary(project, maker, runs)
     evaluation = EvaluationTasks.of(project)
     if project.settings.dataset.reasoning == "backfill" and out:
-        kept = [item.id for item in _candidates(store, runs, summary.min_reward, evaluation, summary)]
+        candidates, _ = _candidates(store, runs, summary.min_reward, evaluation, summary)
         summary.reasoning_written = backfill(
-            project, store, kept, teacher_url=teacher_url, teacher_model=teacher_model, on_progress=on_progress
+            project,
+            store,
+            [item.id for item in candidates],
+            teacher_url=teacher_url,
+            teacher_model=teacher_model,
+            on_progress=on_progress,
         )
         summary.traces = 0  # counted again: a trace with a new revision is undecided
-    candidates = _candidates(store, runs, summary.min_reward, evaluation, summary)
+    candidates, others = _candidates(store, runs, summary.min_reward, evaluation, summary)
     held_back = _held_back(store, project, candidates)
     recut = Recutter(project, maker.serving.tool_results, store)
     with assembling(out, maker, summary, evaluation) as assembly:
+        for item, reason in others:
+            maker.left_out.trace(item.id, item.revision, reason)
         for done, item in enumerate(candidates, 1):
             before = recut.results
             trace = recut(store.load(item.id))
@@ -110,7 +118,7 @@ def assembling(
     with ExitStack() as stack:
         kept = out or Path(stack.enter_context(TemporaryDirectory(prefix="tutelage-"))) / "dataset"
         folder = stack.enter_context(replacing(kept))
-        with PrefixCounter(folder) as prefixes:
+        with PrefixCounter(folder) as prefixes, maker.left_out.written_to(folder / LEFT_OUT_FILE):
             with ExitStack() as writing:
                 writers = {name: writing.enter_context(RowWriter(folder / f"{name}.parquet")) for name in SPLITS}
                 assembly = Assembly(maker, summary, evaluation, writers, prefixes, folder)
@@ -165,19 +173,19 @@ def _candidates(
     min_reward: float,
     evaluation: EvaluationTasks,
     summary: BuildSummary,
-) -> list[TraceSummary]:
-    """The traces worth loading; the others are counted in `summary`."""
-    left_out: Counter[str] = Counter()
-    candidates = []
+) -> tuple[list[TraceSummary], list[tuple[TraceSummary, str]]]:
+    """The traces worth loading, and the others with the reason, which are counted in `summary`."""
+    candidates: list[TraceSummary] = []
+    others: list[tuple[TraceSummary, str]] = []
     for item in _looked_at(store, runs):
         summary.traces += 1
         reason = reason_to_leave_out(item, min_reward) or (LEAKED if evaluation.has_id(item.task_id) else None)
         if reason:
-            left_out[reason] += 1
+            others.append((item, reason))
         else:
             candidates.append(item)
-    summary.traces_left_out = dict(left_out)
-    return candidates
+    summary.traces_left_out = dict(Counter(reason for _, reason in others))
+    return candidates, others
 
 
 def _looked_at(store: TraceStore, runs: Sequence[str] | None) -> Iterator[TraceSummary]:

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
+from tutelage.dataset.left_out import LeftOut
 from tutelage.dataset.rows import RowMaker
 from tutelage.dataset.select import LEAKED, EvaluationTasks
 from tutelage.dataset.summary import SplitName
@@ -63,7 +64,7 @@ class PairMaker:
     left_out: Counter[str] = field(default_factory=Counter)  # reason -> pairs
 
     def __post_init__(self) -> None:
-        self.maker = replace(self.maker, refused=Counter(), too_long=0, longest=(0, ""))  # its counts are the rows'
+        self.maker = replace(self.maker, left_out=LeftOut(), too_long=0, longest=(0, ""))  # its counts are the rows'
 
     def pairs(
         self, better: Sequence[TraceSummary], worse: Sequence[TraceSummary], runs: Collection[str] | None

@@ -1,10 +1,10 @@
 """The rows of a trace, in tokens: exactly what the student will meet, or refused with the reason."""
 
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from tutelage.dataset.left_out import LeftOut
 from tutelage.dataset.unroll import Unrolled, unroll
 from tutelage.errors import TutelageError
 from tutelage.project import Project
@@ -26,14 +26,14 @@ class Row(NamedTuple):
 
 @dataclass
 class RowMaker:
-    """Renders a project's rows; counts those that it refuses."""
+    """Renders a project's rows; says of which there are none, and why."""
 
     renderer: Renderer
     serving: Serving
     max_length: int
     mask_empty_thinking: bool
-    refused: Counter[str] = field(default_factory=Counter)  # reason -> rows
-    too_long: int = 0  # of the refused ones
+    left_out: LeftOut = field(default_factory=LeftOut)
+    too_long: int = 0  # of the rows left out
     longest: tuple[int, str] = (0, "")  # of those that are too long: tokens, and which row it is
 
     @classmethod
@@ -51,14 +51,15 @@ class RowMaker:
 
     def rows(self, trace: Trace) -> Iterator[Row]:
         """The rows of `trace` that can be rendered and are not too long."""
-        yield from filter(None, (self.row(unrolled, trace) for unrolled in unroll(trace)))
+        unrolled = unroll(trace, lambda step, reason: self.left_out.row(trace, step, reason))
+        yield from filter(None, (self.row(each, trace) for each in unrolled))
 
     def row(self, unrolled: Unrolled, trace: Trace) -> Row | None:
         """None where it cannot be rendered or is too long."""
         try:
             row = self._row(unrolled, trace)
         except CannotExpress as error:
-            self.refused[error.reason] += 1
+            self.left_out.row(trace, unrolled.step, error.reason, error.detail)
             return None
         return self.fitting(row, trace)
 
@@ -66,7 +67,7 @@ class RowMaker:
         """None where it is too long, which is counted."""
         length = len(row.tokens.input_ids)
         if length > self.max_length:
-            self.refused[f"longer than {self.max_length} tokens"] += 1
+            self.left_out.row(trace, row.unrolled.step, f"longer than {self.max_length} tokens", f"{length} tokens")
             self.too_long += 1
             self.longest = max(self.longest, (length, f"step {row.unrolled.step} of trace {trace.id}"))
             return None

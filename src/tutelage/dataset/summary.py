@@ -61,6 +61,9 @@ class BuildSummary(BaseModel):
     traces_kept: int = 0
     traces_left_out: dict[str, int] = {}  # reason -> traces
     rows_left_out: dict[str, int] = {}  # reason -> rows
+    left_out_first: dict[
+        str, list[str]
+    ] = {}  # reason -> the first few ids of traces, with the step where it is of a row
     duplicates_removed: int = 0  # traces, counted among those left out
     evaluation_tasks: int | None = None  # held-out tasks that the traces were compared with; None: there was no file
     evaluation_refused: int = 0  # traces of evaluation tasks, counted among those left out
