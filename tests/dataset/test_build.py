@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from datetime import datetime, tzinfo
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,10 @@ from dataset_examples import SETTINGS, Record, conversation, make_project
 
 from tutelage.dataset import build, read_rows, read_summary
 from tutelage.dataset import write as writing
+from tutelage.dataset.published import take_published
 from tutelage.errors import TutelageError
 from tutelage.project import Project
-from tutelage.render.student import embedded_gguf, load_tokenizer
+from tutelage.render.student import embedded_gguf, load_template, load_tokenizer
 from tutelage.store import TraceStore
 from tutelage.trace import Message, StopReason, Task, ToolCall, Verdict
 
@@ -304,6 +306,31 @@ def test_the_same_store_gives_the_same_bytes(
     tables = [f"{split}{kind}.parquet" for split in ("train", "validation") for kind in ("-pairs", "")]
     names = ["README.md", "build.json", "left_out.jsonl", "serving.json", "template.jinja", *tables]
     assert sorted(builds[0]) == names and builds[0] == builds[1]
+
+
+def test_a_template_that_names_the_date_is_told_the_same_whenever_the_dataset_is_built(
+    store: TraceStore, record: Record, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    template = load_template("qwen3", tmp_path)
+    (tmp_path / "dated.jinja").write_text("{{ date_string }}, {{ strftime_now('%Y-%m-%d %H:%M') }}\n" + template)
+    project = make_project(tmp_path, SETTINGS + '[student]\ntemplate = "dated.jinja"\n')
+    newest = max(store.load(record(product)).timestamp for product in ("P-1", "P-2"))
+    first = build(project, store, tmp_path / "first")
+
+    class Later(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> "Later":
+            return cls(2100, 1, 2, 3, 4)
+
+    monkeypatch.setattr("tutelage.render.template.datetime", Later)
+    build(project, store, tmp_path / "later")
+    files = ("train.parquet", "build.json")
+    assert all((tmp_path / "first" / name).read_bytes() == (tmp_path / "later" / name).read_bytes() for name in files)
+    assert first.day == newest.date()
+    text = load_tokenizer(embedded_gguf()).decode(rows(tmp_path / "first")[0]["input_ids"])
+    assert text.startswith(f"{newest:%d %b %Y}, {newest:%Y-%m-%d} 00:00")
+    take_published(project, str(tmp_path / "first"), tmp_path / "back")
+    assert read_summary(tmp_path / "back").day == first.day
 
 
 def test_only_the_named_runs_are_read(project: Project, store: TraceStore, record: Record, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from contextlib import ExitStack, contextmanager
+from datetime import date
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -59,8 +60,9 @@ def build(
     an older build in `out` then stays as it was.
     """
     project = with_reasoning(project, reasoning)
-    maker = RowMaker.of(project, planned_serving(project.settings), project.settings.dataset.reasoning)
-    summary = new_summary(project, maker, runs)
+    day = max((item.timestamp.date() for item in _looked_at(store, runs)), default=None)
+    maker = RowMaker.of(project, planned_serving(project.settings), project.settings.dataset.reasoning, day)
+    summary = new_summary(project, maker, runs, day)
     evaluation = EvaluationTasks.of(project)
     if project.settings.dataset.reasoning == "backfill" and out:
         candidates, _ = _candidates(store, runs, summary.min_reward, evaluation, summary)
@@ -144,7 +146,7 @@ def with_reasoning(project: Project, reasoning: str | None) -> Project:
     return Project(project.folder, project.settings.model_copy(update={"dataset": dataset}))
 
 
-def new_summary(project: Project, maker: RowMaker, runs: Sequence[str] | None) -> BuildSummary:
+def new_summary(project: Project, maker: RowMaker, runs: Sequence[str] | None, day: date | None) -> BuildSummary:
     settings = project.settings
     store, renderer = settings.store, maker.renderer
     return BuildSummary(
@@ -160,6 +162,7 @@ def new_summary(project: Project, maker: RowMaker, runs: Sequence[str] | None) -
         template_sha256=hashlib.sha256(renderer.template.source.encode()).hexdigest(),
         tokenizer_sha256=hashlib.sha256(renderer.tokenizer.inner.to_str().encode()).hexdigest(),
         serving=maker.serving,
+        day=day,
         max_length=settings.dataset.max_length,
         over_length=settings.dataset.over_length,
         reasoning=settings.dataset.reasoning,

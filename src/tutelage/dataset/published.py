@@ -1,7 +1,8 @@
 """Read a dataset that was published: from the Hub or a folder, into a build for the project's student."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import date
 from itertools import groupby, takewhile
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -38,10 +39,10 @@ def take_published(project: Project, source: str, out: Path) -> BuildSummary:
         folder, commit = Path(source), ""
         if not folder.is_dir():
             folder, commit = Path(scratch), f"@{_download(source, Path(scratch))}"
-        dataset = project.settings.dataset
-        maker = RowMaker.of(project, planned_serving(project.settings), dataset.reasoning)
-        summary = new_summary(project, maker, None)
         origin = _origin(folder, source)
+        day = _day(folder, origin)
+        maker = RowMaker.of(project, planned_serving(project.settings), project.settings.dataset.reasoning, day)
+        summary = new_summary(project, maker, None, day)
         tokens = origin is not None and _same(origin, summary) and origin.unroll == "steps"
         if origin and not tokens and origin.unroll == "steps" and origin.serving.over_length:
             raise TutelageError(
@@ -49,11 +50,12 @@ def take_published(project: Project, source: str, out: Path) -> BuildSummary:
                 "Ask for it as whole conversations: tutelage push dataset --unroll none."
             )
         _take_over(summary, origin, f"published: {source}{commit}")
+        columns = (SCHEMA if tokens else CONVERSATION).names
         recuts: dict[str, int] = {}  # trace -> its tool results that were cut otherwise
         recut = Recutter(project, maker.serving.tool_results, None)
         with assembling(out, maker, summary, EvaluationTasks.of(project)) as assembly:
             for split in SPLITS:
-                for row, trace in _parts(_rows(folder, split, tokens=tokens), source):
+                for row, trace in _parts(_rows(folder, split, columns), source):
                     recuts.setdefault(trace.id, 0)
                     written = {row["messages"][place]["reasoning_content"] for place in row["reasoning_written"] or ()}
                     if tokens:
@@ -98,14 +100,22 @@ def _origin(folder: Path, source: str) -> BuildSummary | None:
         ) from None
 
 
+def _day(folder: Path, origin: BuildSummary | None) -> date | None:
+    """What its rows took for today, if they say so, else that of the newest."""
+    if origin and origin.day:
+        return origin.day
+    rows = (row for split in SPLITS for row in _rows(folder, split, ["timestamp"]))
+    return max((row["timestamp"].date() for row in rows), default=None)
+
+
 def _same(origin: BuildSummary, ours: BuildSummary) -> bool:
     return all(getattr(origin, name) == getattr(ours, name) for name in SAME)
 
 
-def _rows(folder: Path, split: SplitName, *, tokens: bool) -> Iterator[dict[str, Any]]:
+def _rows(folder: Path, split: SplitName, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
     if split == "validation" and not (folder / "validation.parquet").is_file():
         return iter(())
-    return read_rows(folder, split, (SCHEMA if tokens else CONVERSATION).names)
+    return read_rows(folder, split, columns)
 
 
 def _parts(rows: Iterable[Mapping[str, Any]], source: str) -> Iterator[tuple[Mapping[str, Any], Trace]]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import date
 from typing import NamedTuple
 
 from tutelage.dataset.left_out import LeftOut
@@ -37,8 +38,8 @@ class RowMaker:
     longest: tuple[int, str] = (0, "")  # of those that are too long: tokens, and which row it is
 
     @classmethod
-    def of(cls, project: Project, serving: Serving, reasoning: str) -> "RowMaker":
-        """Raises TutelageError where the project's student cannot be rendered for."""
+    def of(cls, project: Project, serving: Serving, reasoning: str, day: date | None = None) -> "RowMaker":
+        """`day` is what the template takes for today. Raises TutelageError where the student cannot be rendered for."""
         student = project.settings.student
         renderer = Renderer(
             student_tokenizer(student, project.folder),
@@ -46,6 +47,7 @@ class RowMaker:
             serving.thinking,
             send_reasoning=serving.send_reasoning,
             engine=student_engine(student),
+            day=day,
         )
         return cls(renderer, serving, project.settings.dataset.max_length, reasoning == "mask")
 

@@ -1,5 +1,6 @@
 """What a build says of itself: build.json."""
 
+from datetime import date
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -52,6 +53,7 @@ class BuildSummary(BaseModel):
     template_sha256: str
     tokenizer_sha256: str
     serving: Serving  # what the agent that serves the student has to do, too
+    day: date | None = None  # what a template that names the date took for today, in every row
     max_length: int
     over_length: str  # what became of longer rows: drop, refuse or cut_results
     reasoning: str  # keep, off, mask or backfill
@@ -61,9 +63,7 @@ class BuildSummary(BaseModel):
     traces_kept: int = 0
     traces_left_out: dict[str, int] = {}  # reason -> traces
     rows_left_out: dict[str, int] = {}  # reason -> rows
-    left_out_first: dict[
-        str, list[str]
-    ] = {}  # reason -> the first few ids of traces, with the step where it is of a row
+    left_out_first: dict[str, list[str]] = {}  # reason -> the first few: a trace's id, and the step of a row
     duplicates_removed: int = 0  # traces, counted among those left out
     evaluation_tasks: int | None = None  # held-out tasks that the traces were compared with; None: there was no file
     evaluation_refused: int = 0  # traces of evaluation tasks, counted among those left out

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from functools import cached_property
 from typing import Any
 
@@ -28,6 +29,7 @@ class Renderer:
 
     `thinking` off renders with `enable_thinking` false and without any reasoning. `send_reasoning` is the agent's:
     whether reasoning goes back to the model with the history (the template may still drop it from earlier turns).
+    `day` is what templates that name the date take for today; None: today.
     """
 
     def __init__(
@@ -38,9 +40,10 @@ class Renderer:
         *,
         send_reasoning: bool = True,
         engine: Engine = Engine.LLAMA_CPP,
+        day: date | None = None,
     ) -> None:
         self.tokenizer = tokenizer
-        self.template = Template(template, engine, tokenizer.bos, tokenizer.eos)
+        self.template = Template(template, engine, tokenizer.bos, tokenizer.eos, day)
         self.thinking = thinking
         self.send_reasoning = send_reasoning
         self.engine = engine
