@@ -176,6 +176,23 @@ def test_results_that_are_cut_anew_are_counted_once(
     assert take_published(other, str(tmp_path / unroll), tmp_path / "back").results_recut == 1
 
 
+def test_results_that_were_cut_before_are_not_cut_once_more(store: TraceStore, record: Record, tmp_path: Path) -> None:
+    """What is left of a result, cut anew, would not be what the student is shown of the whole."""
+    cut = make_project(tmp_path, SETTINGS + "[rollout]\ntool_results = {limit = 100}\n")
+    messages = two_turns("P-1")
+    messages[2] = messages[2].model_copy(update={"content": "12.50 " * 90})
+    record("P-1", messages=messages)
+    build(cut, store, tmp_path / "out")
+    (tmp_path / "none").mkdir()
+    write_conversations(cut, tmp_path / "out", store, "none", tmp_path / "none")
+    assert take_published(cut, str(tmp_path / "none"), tmp_path / "same").train.rows == 3
+    for limit in (50, 300):
+        other = make_project(tmp_path, SETTINGS + f"[rollout]\ntool_results = {{limit = {limit}}}\n")
+        with pytest.raises(TutelageError, match=rf"cut \(head, limit 100 characters\).*\(head, limit {limit} char"):
+            take_published(other, str(tmp_path / "none"), tmp_path / "other")
+    assert not (tmp_path / "other").exists()
+
+
 def test_a_published_row_of_a_held_out_prompt_is_refused(
     project: Project, store: TraceStore, record: Record, tmp_path: Path
 ) -> None:

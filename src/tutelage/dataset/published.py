@@ -8,6 +8,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from pydantic import JsonValue
+
 from tutelage.dataset.builder import assembling, new_summary
 from tutelage.dataset.read import read_rows, read_summary
 from tutelage.dataset.recut import Recutter
@@ -22,6 +24,7 @@ from tutelage.project import Project
 from tutelage.render.fit import CutResults, results_cut
 from tutelage.render.renderer import TokenRow
 from tutelage.render.serving import planned_serving
+from tutelage.render.truncate import note_of
 from tutelage.trace import IMPORTED, Message, Task, Tool, Trace
 
 FILES = ("train.parquet", "validation.parquet", BUILD_FILE)
@@ -51,11 +54,12 @@ def take_published(project: Project, source: str, out: Path) -> BuildSummary:
             )
         _take_over(summary, origin, f"published: {source}{commit}")
         columns = (SCHEMA if tokens else CONVERSATION).names
+        note = note_of(origin.serving.tool_results) if origin else {}
         recuts: dict[str, int] = {}  # trace -> its tool results that were cut otherwise
         recut = Recutter(project, maker.serving.tool_results, None)
         with assembling(out, maker, summary, EvaluationTasks.of(project)) as assembly:
             for split in SPLITS:
-                for row, trace in _parts(_rows(folder, split, columns), source):
+                for row, trace in _parts(_rows(folder, split, columns), source, note):
                     recuts.setdefault(trace.id, 0)
                     written = {row["messages"][place]["reasoning_content"] for place in row["reasoning_written"] or ()}
                     if tokens:
@@ -118,13 +122,18 @@ def _rows(folder: Path, split: SplitName, columns: Sequence[str]) -> Iterator[di
     return read_rows(folder, split, columns)
 
 
-def _parts(rows: Iterable[Mapping[str, Any]], source: str) -> Iterator[tuple[Mapping[str, Any], Trace]]:
-    """Each row with its conversation as a trace, whose task is that of the longest row of the trace."""
+def _parts(
+    rows: Iterable[Mapping[str, Any]], source: str, note: Mapping[str, JsonValue]
+) -> Iterator[tuple[Mapping[str, Any], Trace]]:
+    """Each row with its conversation as a trace, whose task is that of the longest row of the trace.
+
+    `note` goes into its metadata.
+    """
     for _, group in groupby(rows, key=lambda row: row["trace_id"]):  # a build keeps a trace's rows together
         together = list(group)
         task = _task(max(together, key=lambda row: len(row["messages"])))
         for row in together:
-            yield row, _trace(row, task, source)
+            yield row, _trace(row, task, source, note)
 
 
 def _task(row: Mapping[str, Any]) -> Task:
@@ -133,7 +142,7 @@ def _task(row: Mapping[str, Any]) -> Task:
     return Task(id=row["task_id"], turns=turns or ("",), kind=row["kind"])
 
 
-def _trace(row: Mapping[str, Any], task: Task, source: str) -> Trace:
+def _trace(row: Mapping[str, Any], task: Task, source: str, note: Mapping[str, JsonValue]) -> Trace:
     messages = tuple(Message.from_openai(_given(message)) for message in row["messages"])
     try:
         tools = tuple(_tool(text) for text in json_items(row["tools"] or "[]"))
@@ -152,7 +161,7 @@ def _trace(row: Mapping[str, Any], task: Task, source: str) -> Trace:
         tools=tools,
         reward=row["reward"],
         revision=row["revision"],
-        metadata={IMPORTED: {"dataset": source}},
+        metadata={IMPORTED: {"dataset": source}, **note},
     )
 
 
