@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import huggingface_hub
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from dataset_examples import PRICE, SETTINGS, Record, conversation, make_project
@@ -13,6 +14,7 @@ from hub_server import TOKEN, Hub
 from tutelage.dataset import build, read_rows, read_summary
 from tutelage.dataset.conversations import write_conversations
 from tutelage.dataset.published import json_items, take_published
+from tutelage.dataset.write import SCHEMA
 from tutelage.errors import TutelageError
 from tutelage.project import Project
 from tutelage.publish import push_dataset
@@ -215,6 +217,19 @@ def test_a_dataset_that_cannot_be_had_is_one_sentence(hub: Hub, project: Project
     (tmp_path / "empty").mkdir()
     with pytest.raises(TutelageError, match=r"holds no train\.parquet"):
         take_published(project, str(tmp_path / "empty"), tmp_path / "back")
+
+
+def test_a_published_row_that_is_no_conversation_is_one_sentence(
+    project: Project, store: TraceStore, record: Record, tmp_path: Path
+) -> None:
+    record("P-1")
+    build(project, store, tmp_path / "out")
+    path = tmp_path / "out" / "train.parquet"
+    rows = pq.read_table(path).to_pylist()
+    rows[0]["messages"][0]["role"] = "robot"
+    pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), path)
+    with pytest.raises(TutelageError, match=f'the row "{rows[0]["id"]}" holds a message that is no chat message'):
+        take_published(project, str(tmp_path / "out"), tmp_path / "back")
 
 
 def unlike_tools(count: int = 30) -> list[Tool]:

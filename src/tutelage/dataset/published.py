@@ -143,7 +143,10 @@ def _task(row: Mapping[str, Any]) -> Task:
 
 
 def _trace(row: Mapping[str, Any], task: Task, source: str, note: Mapping[str, JsonValue]) -> Trace:
-    messages = tuple(Message.from_openai(_given(message)) for message in row["messages"])
+    try:
+        messages = tuple(Message.from_openai(_given(message)) for message in row["messages"])
+    except (ValueError, KeyError, TypeError):
+        raise TutelageError(f'{source}: the row "{row["id"]}" holds a message that is no chat message.') from None
     try:
         tools = tuple(_tool(text) for text in json_items(row["tools"] or "[]"))
     except (ValueError, KeyError, TypeError):
