@@ -102,6 +102,14 @@ def test_what_the_adapter_says_is_done_to_a_request(tmp_path: Path) -> None:
     assert again["messages"] == got["messages"]  # our own agent cuts before it sends
 
 
+def test_a_clients_developer_message_goes_through_and_hinders_nothing(tmp_path: Path) -> None:
+    told = {"role": "developer", "content": "Be brief."}
+    body = json.dumps({"messages": [told, *conversation(1)], "tools": [TOOL]}).encode()
+    got = json.loads(shown(body, view(tmp_path, None, tool_results=ToolResults(limit=50))))
+    assert got["messages"][0] == told
+    assert got["messages"][3]["content"].endswith("… [cut: 50 of 500 characters shown]")
+
+
 @pytest.mark.parametrize("body", [b"", b"[]", b'{"messages": 5}', b'{"messages": [{"role": "robot"}]}'])
 def test_what_is_no_conversation_is_left_to_the_engine(body: bytes, tmp_path: Path) -> None:
     assert shown(body, view(tmp_path)) == body

@@ -51,7 +51,7 @@ def shown(body: bytes, view: StudentView) -> bytes:
     try:
         asked: dict[str, Any] = json.loads(body)
         entries = [dict(entry) for entry in asked["messages"]]
-        messages = [Message.from_openai({**entry, "content": _text(entry.get("content"))}) for entry in entries]
+        messages = [_message(entry) for entry in entries]
         tools = [
             Tool(name=tool["function"]["name"], definition=json.dumps(tool, ensure_ascii=False))
             for tool in asked.get("tools") or ()
@@ -75,6 +75,12 @@ def _cut(message: Message, cut: Cutter) -> Message:
         return message
     content = cut.again(message.content)
     return message if content == message.content else message.model_copy(update={"content": content})
+
+
+def _message(entry: dict[str, Any]) -> Message:
+    """An entry of a request; newer clients say "developer" for "system", which the engine gets as it is."""
+    role = "system" if entry.get("role") == "developer" else entry["role"]
+    return Message.from_openai({**entry, "role": role, "content": _text(entry.get("content"))})
 
 
 def _text(content: Any) -> str | None:
