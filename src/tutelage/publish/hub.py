@@ -175,8 +175,14 @@ def _push(
     api = HfApi(endpoint=os.environ.get("HF_ENDPOINT"), token=token, library_name="tutelage")
     with _clear_errors(repo_id, api.endpoint):
         url = api.create_repo(repo_id, repo_type=kind, private=private, exist_ok=True)
-        if private and not api.repo_info(url.repo_id, repo_type=kind).private:
+        was_private = bool(api.repo_info(url.repo_id, repo_type=kind).private)
+        if private and not was_private:
             raise TutelageError(f"{url.repo_id} exists and is public. Name another, or push with --public.")
+        if not private and was_private:
+            raise TutelageError(
+                f"{url.repo_id} exists and is private, which a push does not change. Make it public in its settings on "
+                "the Hub, or push without --public."
+            )
         operations = [
             CommitOperationAdd(path_in_repo=name, path_or_fileobj=file if isinstance(file, bytes) else str(file))
             for name, file in sorted(files.items())
