@@ -54,16 +54,26 @@ def serve(
         )
     if engine == "vllm":
         print(_explained(_vllm_command(opened, folder, view.serving)))
-        if view.serving.over_length or not view.serving.thinking:
-            print(
-                "#\n# The student was trained on conversations that are cut, or without thinking. For agents other\n"
-                "# than Tutelage's put before it: tutelage serve --upstream http://127.0.0.1:8000/v1"
-            )
+        print(
+            f"#\n# Tutelage's agent shows the student conversations as in training: {'; '.join(_ways(view.serving))}.\n"
+            "# For other agents put this before it: tutelage serve --upstream http://127.0.0.1:8000/v1"
+        )
         return
     from tutelage.agent.front import serve_front
 
     with embedded_student(opened) as server:
         serve_front(server.url, view, host, port, _say_where)
+
+
+def _ways(serving: "Serving") -> list[str]:
+    """What is done to a conversation before the student sees it."""
+    results = serving.tool_results
+    ways = [f"tool results cut after {results.limit} {results.unit}"]
+    if serving.over_length:
+        ways.append(f"old ones left out of prompts with more than {serving.over_length.prompt_tokens} tokens")
+    if not serving.send_reasoning:
+        ways.append("no reasoning sent back")
+    return ways
 
 
 def _vllm_command(project: "Project", folder: Path, serving: "Serving") -> "Command":
