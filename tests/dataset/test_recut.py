@@ -9,8 +9,8 @@ from dataset_examples import PRICE, conversation, make_project
 from tutelage.agent.results import ToolResult
 from tutelage.agent.rollout import result_message
 from tutelage.dataset import build, read_rows
-from tutelage.dataset.recut import Recutter
 from tutelage.project import Project
+from tutelage.render.recut import Recutter
 from tutelage.render.serving import read_serving
 from tutelage.render.truncate import Cutter, note_of
 from tutelage.settings import ToolResults

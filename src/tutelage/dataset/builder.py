@@ -18,7 +18,6 @@ from tutelage.dataset.card import card
 from tutelage.dataset.left_out import LEFT_OUT_FILE
 from tutelage.dataset.pairs import PAIRS, PairMaker, pairs_file
 from tutelage.dataset.prefixes import PrefixCounter
-from tutelage.dataset.recut import Recutter
 from tutelage.dataset.rows import REASONING, RowMaker
 from tutelage.dataset.select import (
     LEAKED,
@@ -33,6 +32,7 @@ from tutelage.dataset.write import BUILD_FILE, RowWriter, replacing
 from tutelage.dataset.written import written_reasoning
 from tutelage.errors import TutelageError
 from tutelage.project import Project
+from tutelage.render.recut import Recutter
 from tutelage.render.serving import planned_serving
 from tutelage.store import TraceStore, TraceSummary
 from tutelage.trace import prompt_content, setup_is_known, task_content

@@ -8,12 +8,12 @@ from typing import Literal
 
 from tutelage.dataset.card import card
 from tutelage.dataset.read import read_rows, read_summary
-from tutelage.dataset.recut import Recutter
 from tutelage.dataset.summary import SPLITS, SplitName
 from tutelage.dataset.unroll import Unrolled
 from tutelage.dataset.write import BUILD_FILE, CONVERSATION, RowWriter
 from tutelage.dataset.written import written_reasoning
 from tutelage.project import Project
+from tutelage.render.recut import Recutter
 from tutelage.render.serving import SERVING_FILE
 from tutelage.store import TraceStore
 from tutelage.trace import Trace

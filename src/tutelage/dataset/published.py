@@ -12,7 +12,6 @@ from pydantic import JsonValue
 
 from tutelage.dataset.builder import assembling, new_summary
 from tutelage.dataset.read import read_rows, read_summary
-from tutelage.dataset.recut import Recutter
 from tutelage.dataset.rows import Row, RowMaker
 from tutelage.dataset.select import EvaluationTasks
 from tutelage.dataset.summary import SPLITS, BuildSummary, SplitName
@@ -22,6 +21,7 @@ from tutelage.errors import TutelageError
 from tutelage.hub import download_dataset
 from tutelage.project import Project
 from tutelage.render.fit import CutResults, results_cut
+from tutelage.render.recut import Recutter
 from tutelage.render.renderer import TokenRow
 from tutelage.render.serving import planned_serving
 from tutelage.render.truncate import note_of
