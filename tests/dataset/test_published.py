@@ -1,6 +1,7 @@
 """A dataset through the Hub and back: whole conversations, a row a user turn, a row a step."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import huggingface_hub
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from dataset_examples import PRICE, SETTINGS, Record, conversation, make_project
+from dataset_examples import SETTINGS, Record, conversation, make_project
 from hub_server import TOKEN, Hub
 
 from tutelage.dataset import build, read_rows, read_summary
@@ -251,45 +252,57 @@ def unlike_tools(count: int = 30) -> list[Tool]:
     return tools
 
 
-def test_thirty_unlike_tools_and_their_arguments_come_back_to_the_letter(
-    hub: Hub, project: Project, store: TraceStore, tmp_path: Path
-) -> None:
-    tools = unlike_tools()
-    arguments = [
-        f'{{"n":  {number}, "x": {json.dumps({str(number): [None, 1e-7]})}, "ä": "\\u00e4"}}' for number in range(30)
-    ]
+TOOLS = unlike_tools()
+ARGUMENTS = [
+    f'{{"n":  {number}, "x": {json.dumps({str(number): [None, 1e-7]})}, "ä": "\\u00e4"}}' for number in range(30)
+]
+
+
+def build_of_thirty(store: TraceStore, folder: Path) -> Project:
+    """A build in `folder`/out of a trace that calls each of them at once; the project."""
     calls = tuple(
-        ToolCall(id=f"c{number}", name=tool.name, arguments=arguments[number]) for number, tool in enumerate(tools)
+        ToolCall(id=f"c{number}", name=tool.name, arguments=ARGUMENTS[number]) for number, tool in enumerate(TOOLS)
     )
     results = [Message(role="tool", content="ok", tool_call_id=call.id) for call in calls]
-    recording = store.begin(run="r", task=Task(id="t", turns=("all",)), attempt=0, model="m", tools=tools)
+    recording = store.begin(run="r", task=Task(id="t", turns=("all",)), attempt=0, model="m", tools=TOOLS)
     answer = Message(role="assistant", content="", tool_calls=calls)
     recording.messages(
         [Message(role="user", content="all"), answer, *results, Message(role="assistant", content="done")]
     )
     recording.finish(StopReason.ANSWER)
     store.judge(recording.id, 0, Verdict.APPROVED, reviewer="me")
-    wide = make_project(tmp_path, "[dataset]\nmax_length = 50000\nvalidation = 0.0\n")
-    build(wide, store, tmp_path / "out")
+    wide = make_project(folder, "[dataset]\nmax_length = 50000\nvalidation = 0.0\n")
+    build(wide, store, folder / "out")
+    return wide
+
+
+def require_to_the_letter(row: Mapping[str, Any]) -> None:
+    assert json_items(row["tools"]) == [tool.definition for tool in TOOLS]
+    assert [call["function"]["arguments"] for call in row["messages"][1]["tool_calls"]] == ARGUMENTS
+
+
+def test_thirty_unlike_tools_and_their_arguments_come_back_to_the_letter(
+    hub: Hub, store: TraceStore, tmp_path: Path
+) -> None:
+    wide = build_of_thirty(store, tmp_path)
     push_dataset(tmp_path / "out", REPO)
     path = huggingface_hub.hf_hub_download(
         REPO, "train.parquet", repo_type="dataset", endpoint=hub.url, token=TOKEN, cache_dir=tmp_path / "cache"
     )
     for row in pq.read_table(path).to_pylist():
-        assert json_items(row["tools"]) == [tool.definition for tool in tools]
-        texts = [call["function"]["arguments"] for call in row["messages"][1]["tool_calls"]]
-        assert texts == arguments
+        require_to_the_letter(row)
     assert take_published(wide, REPO, tmp_path / "back").train.rows == 2
-    assert [row["tools"] for row in read_rows(tmp_path / "back", "train")] == [
-        row["tools"] for row in read_rows(tmp_path / "out", "train")
-    ]
+    for row in read_rows(tmp_path / "back", "train"):
+        require_to_the_letter(row)
 
 
-def test_datasets_gives_the_same_text(store: TraceStore, record: Record, tmp_path: Path) -> None:
+def test_datasets_gives_the_same_text_through_arrow_too(store: TraceStore, tmp_path: Path) -> None:
     datasets = pytest.importorskip("datasets")
-    project = make_project(tmp_path, "[dataset]\nvalidation = 0.0\n")
-    record("P-1")
-    build(project, store, tmp_path / "out")
+    build_of_thirty(store, tmp_path)
     loaded = datasets.load_dataset(str(tmp_path / "out"), split="train", cache_dir=str(tmp_path / "cache"))
-    assert json_items(loaded[0]["tools"]) == [PRICE.definition]
-    assert loaded[0]["messages"][1]["tool_calls"][0]["function"]["arguments"] == '{"product": "P-1"}'
+    mapped = loaded.map(
+        lambda row: {"count": len(row["messages"])}, keep_in_memory=True
+    )  # written as Arrow, read again
+    assert len(mapped) == 2
+    for row in (*loaded, *mapped):
+        require_to_the_letter(row)
