@@ -13,7 +13,8 @@ from tutelage.errors import TutelageError
 from tutelage.project import Project
 from tutelage.render.student import embedded_gguf, load_tokenizer
 from tutelage.store import TraceStore
-from tutelage.trace import Message, Verdict
+from tutelage.trace import Message, Step, StopReason, Verdict, now
+from tutelage.world import Reward
 
 EMPTY = "<think>\n\n</think>\n\n"
 
@@ -121,6 +122,25 @@ def test_backfilled_reasoning_is_a_revision_that_waits_for_a_reviewer(
     again = build(project, store, tmp_path / "out")
     assert again.reasoning_rows == {"recorded": 2, "written": 2}
     assert "2 (50%) as recorded, 2 (50%) written afterwards." in again.sentence()
+
+
+def test_reasoning_that_a_model_gave_in_a_rerun_was_recorded(
+    project: Project, store: TraceStore, record: Record, tmp_path: Path
+) -> None:
+    id = record("P-1")
+    asked, called, result, answer = conversation("P-1")
+    rerun = store.begin_rerun(id, [asked], base=0, model="another", author="ada")
+    again = called.model_copy(update={"reasoning_content": "I had better ask."})
+    rerun.step(Step(seen=1, started=now(), seconds=0.1), again)
+    rerun.message(result)
+    rerun.step(Step(seen=3, started=now(), seconds=0.1), answer)
+    revision = rerun.finish_rerun(StopReason.ANSWER, Reward(1.0, ""), {})
+    store.judge(id, revision, Verdict.APPROVED, reviewer="ada")
+    assert build(project, store, tmp_path / "rerun").reasoning_rows == {"recorded": 2}
+    edited = [asked, again.model_copy(update={"reasoning_content": "I ask."}), result, answer]
+    revision = store.revise(id, edited, base=revision, author="ada", note="")
+    store.judge(id, revision, Verdict.APPROVED, reviewer="ada")
+    assert build(project, store, tmp_path / "edited").reasoning_rows == {"recorded": 1, "written": 1}
 
 
 def test_a_teacher_that_explains_nothing_changes_nothing(store: TraceStore, record: Record, tmp_path: Path) -> None:
