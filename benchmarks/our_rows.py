@@ -27,7 +27,7 @@ def main(folder: Path) -> None:
     with RowWriter(folder / "ours.parquet") as writer:
         for trace in traces:
             for row in maker.rows(trace):
-                writer.add(trace, row.unrolled, row.tokens)
+                writer.add(trace, row.unrolled, row.tokens, set())
                 rows += 1
                 tokens += len(row.tokens.input_ids)
     print(json.dumps({"rows": rows, "tokens": tokens, "seconds": time.process_time() - started}))

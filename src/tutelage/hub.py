@@ -7,8 +7,8 @@ from pathlib import Path
 from tutelage.errors import MissingExtra, TutelageError
 
 
-def download_dataset(name: str, folder: Path, choose: Callable[[list[str]], Iterable[str]]) -> None:
-    """Fetch of the dataset `name`, as owner/name, the files that `choose` picks from those that it has.
+def download_dataset(name: str, folder: Path, choose: Callable[[list[str]], Iterable[str]]) -> str:
+    """Fetch of the dataset `name`, as owner/name, the files that `choose` picks from those that it has; its commit.
 
     HF_TOKEN opens private ones. Raises TutelageError where they cannot be had.
     """
@@ -26,6 +26,7 @@ def download_dataset(name: str, folder: Path, choose: Callable[[list[str]], Iter
         head = api.dataset_info(name)
         for file in choose([sibling.rfilename for sibling in head.siblings or ()]):
             api.hf_hub_download(name, file, repo_type="dataset", revision=head.sha, local_dir=folder)
+        return str(head.sha)
     except HFValidationError:
         raise TutelageError(f'"{name}" is no folder, and no name of a dataset like owner/name.') from None
     except HfHubHTTPError as error:

@@ -50,6 +50,12 @@ def prompt_content(task: Task) -> str:
     return _digest(_normal(task.turns))
 
 
+def prompt_beginnings(task: Task) -> list[str]:
+    """The same of what is asked up to each of its turns; the last is prompt_content."""
+    turns = _normal(task.turns)
+    return [_digest(turns[:count]) for count in range(1, len(turns) + 1)]
+
+
 def _normal(turns: tuple[str, ...]) -> list[str]:
     return [" ".join(turn.casefold().split()) for turn in turns]
 
@@ -101,8 +107,14 @@ class Message(Plain):
     parts: tuple[Part, ...] = ()  # of a tool result: what its text does not hold; no endpoint is sent it
 
     def to_openai(self, *, reasoning: bool = True) -> dict[str, Any]:
-        """The message as an endpoint takes it. An assistant's missing content is "", which every template renders."""
-        message: dict[str, Any] = {"role": self.role, "content": self.content or ""}
+        """The message as an endpoint takes it. An assistant's missing content is "", which every template renders.
+
+        So is white space alone beside calls: it stood between reasoning and calls, and templates set their own there.
+        """
+        content = self.content or ""
+        if self.tool_calls and not content.strip():
+            content = ""
+        message: dict[str, Any] = {"role": self.role, "content": content}
         if reasoning and self.reasoning_content:
             message["reasoning_content"] = self.reasoning_content
         if self.tool_calls:
@@ -132,6 +144,10 @@ class Message(Plain):
             tool_call_id=message.get("tool_call_id"),
             weight=message.get("weight", 1.0),
         )
+
+
+def has_reasoning(message: Message) -> bool:
+    return bool((message.reasoning_content or "").strip())
 
 
 class Tool(Plain):

@@ -6,6 +6,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from endpoint_double import Answer, endpoint_double, fails, says
@@ -13,8 +14,12 @@ from mcp_types import ElicitRequestParams, ElicitResult
 
 from tutelage.agent.chat import run_chat
 from tutelage.agent.rollout import REFUSED, RolloutEnd
+from tutelage.agent.student import StudentView
 from tutelage.endpoint.client import ChatEndpoint
 from tutelage.project import Project
+from tutelage.render.fit import CutResults
+from tutelage.render.serving import Serving
+from tutelage.settings import Settings, ToolResults
 from tutelage.store import TraceStore
 from tutelage.trace import Message, StopReason, ToolCall, Trace
 
@@ -35,6 +40,7 @@ def chat(
     *answers: Answer,
     lines: list[str],
     server: list[str] = SERVER,
+    requests: list[dict[str, Any]] | None = None,
     **options: object,
 ) -> tuple[RolloutEnd | None, list[Trace]]:
     (folder / "tutelage.toml").write_text('system_prompt = "be good"\n')
@@ -50,6 +56,8 @@ def chat(
             read=lambda: next(said, None),
             **{"on_message": lambda _: None, **options},  # type: ignore[arg-type]
         )
+    if requests is not None:
+        requests += double.requests
     return end, list(store.traces(run="chat"))
 
 
@@ -58,6 +66,20 @@ def test_a_question_is_answered_with_a_tool_and_logged(tmp_path: Path, store: Tr
     assert end
     assert [message.role for message in trace.messages] == ["system", "user", "assistant", "tool", "assistant"]
     assert (trace.stop_reason, trace.answer(), trace.task.turns) == ("answer", "It is seven.", ("Which number?",))
+
+
+def test_the_student_is_shown_what_its_adapter_says(tmp_path: Path, store: TraceStore) -> None:
+    results, cut = ToolResults(limit=50), CutResults(prompt_tokens=400)
+    Serving(thinking=False, send_reasoning=False, tool_results=results, over_length=cut).write(tmp_path)
+    view = StudentView.open(Project(tmp_path, Settings()), tmp_path)
+    call = ("echo", json.dumps({"text": "seven " * 100}))
+    answers = [says(None, call, reasoning="Hm.") for _ in range(3)]
+    requests: list[dict[str, Any]] = []
+    chat(tmp_path, store, *answers, says("Done."), lines=["Which number?"], view=view, requests=requests)
+    assert all(body["chat_template_kwargs"] == {"enable_thinking": False} for body in requests)
+    assert not any("reasoning_content" in message for body in requests for message in body["messages"])
+    first, *_, last = (message["content"] for message in requests[-1]["messages"] if message["role"] == "tool")
+    assert "no longer shown" in first and last.endswith("… [cut: 50 of 600 characters shown]")
 
 
 @pytest.mark.parametrize("allowed", [True, False])

@@ -29,11 +29,11 @@ def view(folder: Path, tokens: int | None = 400, **more: Any) -> StudentView:
     return StudentView(Project(folder, Settings()), Serving(over_length=cut, **given))
 
 
-def conversation(steps: int = 3, words: int = 100) -> list[dict[str, Any]]:
+def conversation(steps: int = 3, words: int = 100, beside: str | None = None) -> list[dict[str, Any]]:
     messages: list[dict[str, Any]] = [{"role": "user", "content": [{"type": "text", "text": "Look."}]}]
     for number in range(steps):
         call = {"id": f"c{number}", "type": "function", "function": {"name": "look", "arguments": "{}"}}
-        messages.append({"role": "assistant", "content": None, "tool_calls": [call], "reasoning_content": "Hm."})
+        messages.append({"role": "assistant", "content": beside, "tool_calls": [call], "reasoning_content": "Hm."})
         messages.append({"role": "tool", "tool_call_id": f"c{number}", "content": "word " * words})
     return messages
 
@@ -63,7 +63,8 @@ def test_the_students_endpoint_gets_old_results_cut_and_all_else_as_it_was(tmp_p
     assert [message for message in got["messages"] if message["role"] != "tool"] == [
         message for message in sent if message["role"] != "tool"
     ]
-    assert (got["tools"], got["temperature"], "chat_template_kwargs" in got) == ([TOOL], 0.5, False)
+    assert (got["tools"], got["temperature"]) == ([TOOL], 0.5)
+    assert got["chat_template_kwargs"] == {"enable_thinking": True}
 
 
 def test_an_error_of_the_endpoint_arrives_as_it_is(tmp_path: Path) -> None:
@@ -87,14 +88,26 @@ def test_an_endpoint_that_is_gone_is_said(tmp_path: Path) -> None:
 
 
 def test_what_the_adapter_says_is_done_to_a_request(tmp_path: Path) -> None:
-    body = json.dumps({"messages": conversation(1), "tools": [TOOL]}).encode()
+    told = {"enable_thinking": True, "language": "en"}
+    body = json.dumps(
+        {"messages": conversation(1, beside="\n\n"), "tools": [TOOL], "chat_template_kwargs": told}
+    ).encode()
     of = view(tmp_path, None, thinking=False, send_reasoning=False, tool_results=ToolResults(limit=50))
     got = json.loads(shown(body, of))
-    assert got["chat_template_kwargs"] == {"enable_thinking": False}
+    assert got["chat_template_kwargs"] == {"enable_thinking": False, "language": "en"}
     assert "reasoning_content" not in got["messages"][1]
     assert got["messages"][2]["content"].endswith("… [cut: 50 of 500 characters shown]")
+    assert got["messages"][1]["content"] == ""
     again = json.loads(shown(json.dumps(got).encode(), of))
     assert again["messages"] == got["messages"]  # our own agent cuts before it sends
+
+
+def test_a_clients_developer_message_goes_through_and_hinders_nothing(tmp_path: Path) -> None:
+    told = {"role": "developer", "content": "Be brief."}
+    body = json.dumps({"messages": [told, *conversation(1)], "tools": [TOOL]}).encode()
+    got = json.loads(shown(body, view(tmp_path, None, tool_results=ToolResults(limit=50))))
+    assert got["messages"][0] == told
+    assert got["messages"][3]["content"].endswith("… [cut: 50 of 500 characters shown]")
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b'{"messages": 5}', b'{"messages": [{"role": "robot"}]}'])

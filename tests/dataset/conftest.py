@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import pytest
 from dataset_examples import PRICE, SETTINGS, Record, conversation
 from hub_server import hub
+from pydantic import JsonValue
 
 from tutelage.store import TraceStore
 from tutelage.trace import Message, Step, StopReason, Task, now
@@ -30,9 +31,12 @@ def record(store: TraceStore) -> Record:
         messages: Sequence[Message] | None = None,
         stop_reason: StopReason | None = StopReason.ANSWER,
         finish_reasons: Sequence[str] = (),
+        metadata: dict[str, JsonValue] | None = None,
     ) -> str:
         task = task or Task(id=f"task-{product}", turns=(f"What does {product} cost?",), kind="price")
-        recording = store.begin(run=run, task=task, attempt=attempt, model="teacher", tools=[PRICE])
+        recording = store.begin(
+            run=run, task=task, attempt=attempt, model="teacher", tools=[PRICE], metadata=metadata or {}
+        )
         reasons = list(finish_reasons)
         for index, message in enumerate(messages or conversation(product)):
             if message.role == "assistant":

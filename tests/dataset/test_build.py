@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from datetime import datetime, tzinfo
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +15,16 @@ from dataset_examples import SETTINGS, Record, conversation, make_project
 
 from tutelage.dataset import build, read_rows, read_summary
 from tutelage.dataset import write as writing
+from tutelage.dataset.published import take_published
 from tutelage.errors import TutelageError
 from tutelage.project import Project
-from tutelage.render.student import embedded_gguf, load_tokenizer
+from tutelage.render.student import embedded_gguf, load_template, load_tokenizer
 from tutelage.store import TraceStore
 from tutelage.trace import Message, StopReason, Task, ToolCall, Verdict
 
 COLUMNS = [
     *("id", "timestamp", "model", "messages", "tools"),
-    *("task_id", "kind", "trace_id", "revision", "step", "reward", "input_ids", "weights"),
+    *("task_id", "kind", "trace_id", "revision", "step", "reward", "reasoning_written", "input_ids", "weights"),
 ]
 
 
@@ -109,13 +111,50 @@ def test_evaluation_tasks_are_refused_by_id_and_by_content(
     assert {row["task_id"] for row in rows(tmp_path / "out")} == {"task-P-3"}
 
 
+def test_a_build_says_how_many_held_out_tasks_it_was_checked_against(
+    project: Project, store: TraceStore, record: Record, tmp_path: Path
+) -> None:
+    record("P-1")
+    unchecked = build(project, store, tmp_path / "out")
+    assert "No held-out tasks were there to check against" in unchecked.sentence()
+    (tmp_path / "tasks").mkdir()
+    (tmp_path / "tasks" / "evaluate.jsonl").write_text('{"id": "held-out", "prompt": "Another question"}')
+    checked = build(project, store, tmp_path / "out")
+    assert (unchecked.evaluation_tasks, checked.evaluation_tasks) == (None, 1)
+    assert "Checked against 1 held-out tasks." in checked.sentence()
+    assert "- Checked against 1 held-out tasks." in (tmp_path / "out" / "README.md").read_text()
+
+
+def test_of_a_conversation_that_was_imported_a_beginning_in_common_with_a_held_out_task_is_enough(
+    project: Project, store: TraceStore, record: Record, tmp_path: Path
+) -> None:
+    """Nobody knows its setup, nor whether it is the whole of a task; what our own agent collected is compared whole."""
+    (tmp_path / "tasks").mkdir()
+    held_out = [
+        {"id": "one", "prompt": "A lamp?", "setup": {"lamps": 1}},
+        {"id": "two", "turns": ["A cup?", "Blue?"], "setup": {"cups": 1}},
+    ]
+    (tmp_path / "tasks" / "evaluate.jsonl").write_text("\n".join(map(json.dumps, held_out)))
+    asked = {"longer": ("a lamp?", "And two?"), "shorter": ("A  cup?",), "other": ("A cup?", "Red?"), "end": ("Blue?",)}
+    for name, turns in asked.items():
+        record(name, task=Task(id=name, turns=turns), run="import", metadata={"imported": {"file": "x"}})
+    record("collected", task=Task(id="collected", turns=("A lamp?",), setup={"lamps": 2}))
+    summary = build(project, store, tmp_path / "out")
+    assert summary.evaluation_refused == 2
+    assert {row["task_id"] for row in rows(tmp_path / "out")} == {"other", "end", "collected"}
+
+
 def test_a_message_that_was_cut_off_is_not_taught(
     project: Project, store: TraceStore, record: Record, tmp_path: Path
 ) -> None:
     record("by the step", finish_reasons=["stop", "length"])
     record("by the trace", stop_reason=StopReason.TOKEN_LIMIT)
-    build(project, store, tmp_path / "out")
+    summary = build(project, store, tmp_path / "out")
     assert [row["step"] for row in rows(tmp_path / "out")] == [0, 0]
+    assert summary.rows_left_out == {
+        "a message that was cut off": 1,
+        "the last message before a limit of tokens": 1,
+    }
 
 
 def test_what_a_reviewer_wrote_is_taught_once_approved(
@@ -162,9 +201,9 @@ def test_rows_that_make_no_training_example_are_counted(store: TraceStore, recor
     project = make_project(tmp_path, SETTINGS + "max_length = 300\n")
     messages = conversation("P-1")
     messages[2] = messages[2].model_copy(update={"content": "long " * 200})
-    record("P-1", messages=messages)
+    first = record("P-1", messages=messages)
     wrong = ToolCall(id="c", name="price", arguments="{")
-    record(
+    second = record(
         "P-2",
         messages=[
             Message(role="user", content="hello"),
@@ -179,6 +218,34 @@ def test_rows_that_make_no_training_example_are_counted(store: TraceStore, recor
         "arguments or a tool that are not valid JSON": 1,
         "longer than 300 tokens": 1,
     }
+    assert summary.left_out_first == {
+        "arguments or a tool that are not valid JSON": [f"{second} step 1"],
+        "longer than 300 tokens": [f"{first} step 1"],
+    }
+
+
+def test_each_row_and_trace_left_out_is_named_with_its_reason(
+    project: Project, store: TraceStore, record: Record, tmp_path: Path
+) -> None:
+    wrong = ToolCall(id="c", name="price", arguments='{"product": ')
+    messages = [*conversation("P-1"), Message(role="user", content="Again."), Message(role="assistant", content="")]
+    messages[1] = messages[1].model_copy(update={"tool_calls": (wrong,)})
+    named = {name: record(name) for name in ("P-2", "P-3")}
+    named["P-1"] = record("P-1", messages=messages)
+    named["bad"] = record("bad", reward=0.0)
+    named["same"] = record("P-2", task=Task(id="z", turns=("What does P-2 cost?",)))
+    build(project, store, tmp_path / "out")
+    lines = [json.loads(line) for line in (tmp_path / "out" / "left_out.jsonl").read_text().splitlines()]
+    invalid = "arguments or a tool that are not valid JSON"
+    assert [(line["trace_id"], line["step"], line["reason"]) for line in lines] == [
+        (named["bad"], None, "reward below 1"),
+        (named["P-1"], 0, invalid),
+        (named["P-1"], 1, invalid),  # which stands in its history
+        (named["P-1"], 2, invalid),
+        (named["P-1"], None, "no row could be made"),
+        (named["same"], None, "same messages as another trace"),
+    ]
+    assert lines[1]["detail"] == 'arguments of "price": \'{"product": \'' and lines[1]["revision"] == 0
 
 
 def test_a_task_is_in_one_split_only(project: Project, store: TraceStore, record: Record, tmp_path: Path) -> None:
@@ -208,6 +275,22 @@ def test_tasks_with_one_content_are_in_one_split(
     assert [len(numbers) for numbers in splits] == [27, 3] and not splits[0] & splits[1]
 
 
+def test_an_imported_trace_is_in_one_split_with_what_was_collected_of_the_same_prompt(
+    project: Project, store: TraceStore, record: Record, tmp_path: Path
+) -> None:
+    """Whatever was set up for the one that was collected: nobody knows what was for the other."""
+    for number in range(30):
+        task = Task(id=f"a{number}", turns=(f"Question {number}",), setup={"number": number})
+        record(f"a{number}", task=task)
+        imported = Task(id=f"b{number}", turns=(f"question {number} ",))
+        record(f"b{number}", task=imported, run="import", metadata={"imported": {"file": "x"}})
+    build(project, store, tmp_path / "out")
+    splits = [
+        {int(row["task_id"][1:]) for row in read_rows(tmp_path / "out", split)} for split in ("train", "validation")
+    ]
+    assert [len(numbers) for numbers in splits] == [27, 3] and not splits[0] & splits[1]
+
+
 def test_the_same_store_gives_the_same_bytes(
     project: Project, store: TraceStore, record: Record, tmp_path: Path
 ) -> None:
@@ -221,8 +304,33 @@ def test_the_same_store_gives_the_same_bytes(
         builds.append({path.name: path.read_bytes() for path in (tmp_path / "dataset").iterdir()})
         shutil.rmtree(tmp_path / "dataset")
     tables = [f"{split}{kind}.parquet" for split in ("train", "validation") for kind in ("-pairs", "")]
-    names = ["README.md", "build.json", "serving.json", "template.jinja", *tables]
+    names = ["README.md", "build.json", "left_out.jsonl", "serving.json", "template.jinja", *tables]
     assert sorted(builds[0]) == names and builds[0] == builds[1]
+
+
+def test_a_template_that_names_the_date_is_told_the_same_whenever_the_dataset_is_built(
+    store: TraceStore, record: Record, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    template = load_template("qwen3", tmp_path)
+    (tmp_path / "dated.jinja").write_text("{{ date_string }}, {{ strftime_now('%Y-%m-%d %H:%M') }}\n" + template)
+    project = make_project(tmp_path, SETTINGS + '[student]\ntemplate = "dated.jinja"\n')
+    newest = max(store.load(record(product)).timestamp for product in ("P-1", "P-2"))
+    first = build(project, store, tmp_path / "first")
+
+    class Later(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> "Later":
+            return cls(2100, 1, 2, 3, 4)
+
+    monkeypatch.setattr("tutelage.render.template.datetime", Later)
+    build(project, store, tmp_path / "later")
+    files = ("train.parquet", "build.json")
+    assert all((tmp_path / "first" / name).read_bytes() == (tmp_path / "later" / name).read_bytes() for name in files)
+    assert first.day == newest.date()
+    text = load_tokenizer(embedded_gguf()).decode(rows(tmp_path / "first")[0]["input_ids"])
+    assert text.startswith(f"{newest:%d %b %Y}, {newest:%Y-%m-%d} 00:00")
+    take_published(project, str(tmp_path / "first"), tmp_path / "back")
+    assert read_summary(tmp_path / "back").day == first.day
 
 
 def test_only_the_named_runs_are_read(project: Project, store: TraceStore, record: Record, tmp_path: Path) -> None:

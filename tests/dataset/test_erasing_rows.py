@@ -47,3 +47,17 @@ def test_adapters_that_were_trained_on_a_trace_are_named(store: TraceStore, reco
     erase_rows(tmp_path / "dataset", [id])
     assert adapters_with(tmp_path, [id]) == [adapter]
     assert adapters_with(tmp_path, [other]) == []
+
+
+def test_what_a_build_says_of_a_trace_that_it_left_out_is_erased_too(
+    store: TraceStore, record: Record, tmp_path: Path
+) -> None:
+    record("P-1")
+    bad, worse = record("bad", reward=0.0), record("worse", reward=0.0)
+    build(make_project(tmp_path, SETTINGS), store, tmp_path / "dataset")
+    assert builds_with(tmp_path, [bad]) == [tmp_path / "dataset"]
+    assert erase_rows(tmp_path / "dataset", [bad]) == 0
+    assert builds_with(tmp_path, [bad]) == [] and builds_with(tmp_path, [worse]) == [tmp_path / "dataset"]
+    summary = read_summary(tmp_path / "dataset")
+    assert (summary.left_out_first, summary.erased) == ({"reward below 1": [worse]}, 0)
+    assert bad not in "".join(file.read_text() for file in (tmp_path / "dataset").glob("*.json*"))

@@ -92,3 +92,17 @@ def test_a_worse_trace_is_paired_with_the_better_one_that_it_parts_from_last(
     build(project, store, tmp_path / "build")
     (pair,) = pq.read_table(tmp_path / "build" / "train-pairs.parquet").to_pylist()
     assert pair["chosen_id"] == near
+
+
+def test_a_preference_on_a_held_out_task_makes_no_pair_and_is_counted(
+    project: Project, store: TraceStore, record: Record, tmp_path: Path
+) -> None:
+    held_out = Task(id="held-out", turns=("What does cup cost?",))
+    (tmp_path / "tasks").mkdir()
+    (tmp_path / "tasks" / "evaluate.jsonl").write_text(held_out.model_dump_json())
+    record("lamp", task=TASK)
+    better = record("cup", task=held_out)
+    worse = record("cup", task=held_out, attempt=1, messages=wrong_answer())
+    store.reviews.prefer(held_out.id, (better, 0), (worse, 0), reviewer="me")
+    summary = build(project, store, tmp_path / "build")
+    assert (summary.pairs, summary.pairs_left_out) == ({}, {"evaluation task": 1})

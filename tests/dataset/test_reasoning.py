@@ -13,7 +13,8 @@ from tutelage.errors import TutelageError
 from tutelage.project import Project
 from tutelage.render.student import embedded_gguf, load_tokenizer
 from tutelage.store import TraceStore
-from tutelage.trace import Message, Verdict
+from tutelage.trace import Message, Step, StopReason, Verdict, now
+from tutelage.world import Reward
 
 EMPTY = "<think>\n\n</think>\n\n"
 
@@ -81,6 +82,17 @@ def test_off_renders_with_thinking_off_and_the_student_is_served_so(
     assert "the reasoning of 2 rows was left out" in summary.sentence()
 
 
+def test_a_student_that_does_not_think_is_said_to_lose_the_reasoning(
+    store: TraceStore, record: Record, tmp_path: Path
+) -> None:
+    project = make_project(tmp_path, SETTINGS + "[student]\nthinking = false\n")
+    record("P-1")
+    summary = build(project, store, tmp_path / "out")
+    assert taught(tmp_path / "out")[1] == "P-1 costs 12.50.<|im_end|>"
+    assert "Thinking is off: the reasoning of 2 rows was left out." in summary.sentence()
+    assert "2 as recorded, 0 written afterwards, 0 none; left out" in (tmp_path / "out" / "README.md").read_text()
+
+
 def test_backfilled_reasoning_is_a_revision_that_waits_for_a_reviewer(
     store: TraceStore, record: Record, tmp_path: Path
 ) -> None:
@@ -110,6 +122,25 @@ def test_backfilled_reasoning_is_a_revision_that_waits_for_a_reviewer(
     again = build(project, store, tmp_path / "out")
     assert again.reasoning_rows == {"recorded": 2, "written": 2}
     assert "2 (50%) as recorded, 2 (50%) written afterwards." in again.sentence()
+
+
+def test_reasoning_that_a_model_gave_in_a_rerun_was_recorded(
+    project: Project, store: TraceStore, record: Record, tmp_path: Path
+) -> None:
+    id = record("P-1")
+    asked, called, result, answer = conversation("P-1")
+    rerun = store.begin_rerun(id, [asked], base=0, model="another", author="ada")
+    again = called.model_copy(update={"reasoning_content": "I had better ask."})
+    rerun.step(Step(seen=1, started=now(), seconds=0.1), again)
+    rerun.message(result)
+    rerun.step(Step(seen=3, started=now(), seconds=0.1), answer)
+    revision = rerun.finish_rerun(StopReason.ANSWER, Reward(1.0, ""), {})
+    store.judge(id, revision, Verdict.APPROVED, reviewer="ada")
+    assert build(project, store, tmp_path / "rerun").reasoning_rows == {"recorded": 2}
+    edited = [asked, again.model_copy(update={"reasoning_content": "I ask."}), result, answer]
+    revision = store.revise(id, edited, base=revision, author="ada", note="")
+    store.judge(id, revision, Verdict.APPROVED, reviewer="ada")
+    assert build(project, store, tmp_path / "edited").reasoning_rows == {"recorded": 1, "written": 1}
 
 
 def test_a_teacher_that_explains_nothing_changes_nothing(store: TraceStore, record: Record, tmp_path: Path) -> None:

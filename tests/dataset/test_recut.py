@@ -2,14 +2,15 @@
 
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from dataset_examples import PRICE, conversation, make_project
 
 from tutelage.agent.results import ToolResult
 from tutelage.agent.rollout import result_message
 from tutelage.dataset import build, read_rows
-from tutelage.dataset.recut import Recutter
 from tutelage.project import Project
+from tutelage.render.recut import Recutter
 from tutelage.render.serving import read_serving
 from tutelage.render.truncate import Cutter, note_of
 from tutelage.settings import ToolResults
@@ -21,18 +22,23 @@ WHOLE = "\n".join(f"- item {number}: {number * 7}" for number in range(60))
 SHORT = ToolResults(limit=100)
 
 
-def collected(store: TraceStore, policy: ToolResults, project: Project) -> str:
+def collected(
+    store: TraceStore, policy: ToolResults, project: Project, *, attempt: int = 0, reward: float = 1.0, says: str = ""
+) -> str:
     """A trace as the agent records it under `policy`; its id."""
     task = Task(id="t", turns=("What does P-1 cost?",), kind="price")
-    recording = store.begin(run="collect", task=task, attempt=0, model="m", tools=[PRICE], metadata=note_of(policy))
+    recording = store.begin(
+        run="collect", task=task, attempt=attempt, model="m", tools=[PRICE], metadata=note_of(policy)
+    )
     asked, called, _, answer = conversation("P-1")
     cut = Cutter(policy, project.settings.student, project.folder)
     result, blobs = result_message(called.tool_calls[0], ToolResult(WHOLE), cut)
     recording.message(asked)
     recording.step(Step(seen=1, started=now(), seconds=0.1), called)
     recording.message(result, blobs)
+    answer = answer.model_copy(update={"content": says or answer.content})
     recording.step(Step(seen=3, started=now(), seconds=0.1), answer)
-    recording.finish(StopReason.ANSWER, Reward(1.0, ""))
+    recording.finish(StopReason.ANSWER, Reward(reward, ""))
     return recording.id
 
 
@@ -61,6 +67,16 @@ def test_rows_are_cut_as_the_settings_say_now_without_a_new_rollout(
     assert ("cut otherwise" in summary.sentence()) == bool(recut)
     serving = read_serving(tmp_path / "out")
     assert serving and serving.tool_results == policy  # what the student's agent will do
+
+
+def test_pairs_are_cut_as_the_rows_are(store: TraceStore, tmp_path: Path) -> None:
+    project = project_with(tmp_path, "{limit = 300}")
+    policy = project.settings.rollout.tool_results
+    collected(store, SHORT, project)
+    collected(store, policy, project, attempt=1, reward=0.0, says="I do not know.")
+    assert build(project, store, tmp_path / "out").results_recut == 1
+    (pair,) = pq.read_table(tmp_path / "out" / "train-pairs.parquet").to_pylist()
+    assert pair["messages"][2]["content"] == Cutter(policy, project.settings.student, tmp_path)(WHOLE)
 
 
 def test_what_a_person_changed_does_not_come_back(store: TraceStore, tmp_path: Path) -> None:

@@ -124,3 +124,17 @@ def test_each_failure_has_its_error_without_the_key(
 def test_nobody_at_the_url_is_unreachable() -> None:
     with pytest.raises(EndpointUnreachable, match=r"127\.0\.0\.1:9/v1 cannot be reached"):
         complete("http://127.0.0.1:9/v1")
+
+
+def test_what_the_template_is_told_by_the_sampling_and_by_a_call_is_told_together() -> None:
+    sampling = Sampling(extra={"chat_template_kwargs": {"language": "en", "enable_thinking": False}, "min_p": 0.1})
+    more = {"chat_template_kwargs": {"enable_thinking": True}}
+
+    async def ask(url: str) -> None:
+        async with ChatEndpoint(url, "m", None, sampling) as endpoint:
+            await endpoint.complete(ASKED, (), extra=more)
+
+    with endpoint_double(says("hi")) as double:
+        asyncio.run(ask(double.url))
+    (body,) = double.requests
+    assert (body["chat_template_kwargs"], body["min_p"]) == ({"language": "en", "enable_thinking": True}, 0.1)

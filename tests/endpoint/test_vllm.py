@@ -1,7 +1,13 @@
 from tutelage.endpoint.doctor import family_name
 from tutelage.endpoint.vllm import student_command, teacher_commands
 
-STUDENT = student_command("Qwen/Qwen3-4B", "training/adapter", chat_format="qwen3", chat_template="template.jinja")
+STUDENT = student_command(
+    "Qwen/Qwen3-4B",
+    "training/adapter",
+    chat_format="qwen3",
+    chat_template="template.jinja",
+    template_fields={"enable_thinking": True},
+)
 
 
 def test_each_family_gets_its_parsers() -> None:
@@ -28,7 +34,7 @@ def test_a_models_name_tells_its_family() -> None:
 
 
 def test_the_student_is_asked_in_the_format_that_it_was_trained_in_whatever_its_base() -> None:
-    line = student_command("smol", "adapter", chat_format="qwen3", chat_template="dataset/template.jinja").line()
-    assert "--chat-template dataset/template.jinja" in line
-    assert "--tool-call-parser hermes" in line
-    assert "--reasoning-parser qwen3" in line
+    assert "--chat-template template.jinja" in STUDENT.line()
+    assert "--tool-call-parser hermes" in STUDENT.line()
+    assert "--reasoning-parser qwen3" in STUDENT.line()
+    assert """--default-chat-template-kwargs '{"enable_thinking": true}'""" in STUDENT.line()

@@ -10,7 +10,9 @@ from two_models import TwoModels, two_models
 from tutelage.errors import TutelageError
 from tutelage.evaluate import Evaluation, evaluate
 from tutelage.project import Project
+from tutelage.render.serving import Serving
 from tutelage.scaffold import make_project
+from tutelage.settings import ToolResults
 from tutelage.store import TraceStore
 
 TASKS = 12
@@ -54,6 +56,21 @@ def test_before_after_and_teacher_on_the_same_tasks(folder: Path, endpoint: TwoM
     assert [task.id for task in made.tasks] == [outcome.task_id for outcome in after.outcomes]
     assert made.provenance.shared_tasks == 0
     assert Evaluation.read(project.path("evaluation")) == made
+
+
+def test_both_students_are_shown_what_the_adapter_was_trained_on(folder: Path, endpoint: TwoModels) -> None:
+    """Whatever the settings say since; the teacher is shown what it always was."""
+    project = open_with(folder, f'url = "{endpoint.url}"\nmodel = "untrained"\nparallel = 1')
+    adapter = project.path("training/adapter")
+    adapter.mkdir(parents=True)
+    Serving(thinking=False, send_reasoning=False, tool_results=ToolResults(limit=20)).write(adapter)
+    run(project, limit=2)
+    assert {body["model"] for body in endpoint.requests} == {"untrained", "student"}
+    for body in endpoint.requests:
+        assert body["chat_template_kwargs"] == {"enable_thinking": False}
+        assert not any("reasoning_content" in message for message in body["messages"])
+    found = [m["content"] for body in endpoint.requests for m in body["messages"] if m["role"] == "tool"]
+    assert any("[cut: 20 of " in content for content in found) and max(map(len, found)) < 80
 
 
 def test_the_variants_take_turns_by_blocks(folder: Path, endpoint: TwoModels) -> None:

@@ -16,6 +16,7 @@ from tutelage.quickstart.expert import next_reply
 class TwoModels:
     url: str = ""
     asked: list[str] = field(default_factory=list)  # models, in the order of requests
+    requests: list[dict[str, Any]] = field(default_factory=list)  # their bodies
 
 
 @contextmanager
@@ -31,6 +32,7 @@ def two_models() -> Iterator[TwoModels]:
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             state.asked.append(body["model"])
+            state.requests.append(body)
             message = {"role": "assistant", "content": "How nice of you to ask!"}
             if body["model"] == "student":
                 message = expert_message(body["messages"])

@@ -133,6 +133,13 @@ def test_nothing_is_pushed_to_a_repository_that_is_public_unless_asked_for(hub: 
     assert len(hub.repositories["dataset", "me/shop-traces"].commits) == 1
 
 
+def test_a_push_that_is_to_be_public_does_not_end_in_a_private_repository_without_a_word(hub: Hub, build: Path) -> None:
+    push_dataset(build, "me/shop-traces")
+    with pytest.raises(TutelageError, match=r"me/shop-traces exists and is private.*without --public"):
+        push_dataset(build, "me/shop-traces", private=False)
+    assert len(hub.repositories["dataset", "me/shop-traces"].commits) == 1
+
+
 def test_a_missing_token_is_named_before_anything_is_sent(
     hub: Hub, build: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -83,7 +83,7 @@ def chats(draw: st.DrawFn, contents: st.SearchStrategy[str] = texts) -> Chat:
                 ToolCall(id=f"c{turn}{step}{number}", name=draw(st.sampled_from(NAMES)), arguments=draw(objects()))
                 for number in range(draw(st.integers(1, 2)))
             )
-            content, reasoning = draw(optional), draw(optional)
+            content, reasoning = draw(optional | st.just("\n\n")), draw(optional)  # parsers leave white space there
             messages.append(Message(role="assistant", content=content, reasoning_content=reasoning, tool_calls=calls))
             messages += [Message(role="tool", content=draw(texts), tool_call_id=call.id) for call in calls]
         messages.append(Message(role="assistant", content=draw(contents), reasoning_content=draw(optional)))

@@ -18,6 +18,8 @@ from trl.chat_template_utils import add_response_schema
 
 from tutelage.render.engine import CannotExpress, Engine
 from tutelage.render.renderer import Renderer
+from tutelage.render.serving import Serving
+from tutelage.settings import ToolResults
 from tutelage.trace import Message, Tool
 
 NEXT = ("<|user|>", "<|observation|>")  # with them the next message begins, and GLM's answers end
@@ -111,9 +113,7 @@ class RowCheck:
 
     def _llama_cpp(self, messages: Sequence[Message], tools: Sequence[Tool], thinking: bool) -> str:
         sent = [message.to_openai(reasoning=thinking) for message in messages]
-        return self._judge.prompt(
-            sent, [tool.to_openai() for tool in tools], chat_template_kwargs={"enable_thinking": thinking}
-        )
+        return self._judge.prompt(sent, [tool.to_openai() for tool in tools], chat_template_kwargs=_told(thinking))
 
     def _transformers(self, messages: Sequence[Message], tools: Sequence[Tool], thinking: bool) -> str:
         rendered, _ = self._render(self.stock.text, messages, tools, thinking, add_generation_prompt=True)
@@ -130,7 +130,7 @@ class RowCheck:
         tokens = {"bos_token": self._tokenizer.bos, "eos_token": self._tokenizer.eos}
         definitions = [tool.to_openai() for tool in tools] or None
         (text,), marks = render_jinja_template(
-            [sent], definitions, chat_template=template, enable_thinking=thinking, **tokens, **more
+            [sent], definitions, chat_template=template, **_told(thinking), **tokens, **more
         )
         return text, list(marks[0]) if marks else []
 
@@ -171,6 +171,11 @@ class RowCheck:
         ours = completion if self._end(completion) in marked else completion.removesuffix(self._end(completion))
         if not (marked.endswith(ours.rstrip("\n")) and (prompt + ours).rstrip("\n").endswith(marked)):
             yield f"TRL teaches {marked!r}, we {ours!r}"
+
+
+def _told(thinking: bool) -> dict[str, bool]:
+    """What our agent tells the template with each request, and nothing else."""
+    return Serving(thinking=thinking, send_reasoning=True, tool_results=ToolResults()).template_fields
 
 
 def _plain(message: Mapping[str, Any]) -> dict[str, Any]:

@@ -104,6 +104,31 @@ def test_what_the_server_writes_of_a_think_block_is_prompt(name: str, on: str, o
 
 
 @pytest.mark.parametrize(
+    ("name", "block"),
+    [
+        ("qwen3", "<think>\n\n</think>\n\n"),
+        ("qwen3_thinking_2507", "\n</think>\n\n"),
+        ("qwen3_5_think", "\n</think>\n\n"),
+        ("qwen3_8", "\n</think>\n\n"),
+        ("glm4moe", "\n<think></think>\n"),
+        ("gemma4_v5", ""),
+        ("gptoss", ""),
+        ("lfm2_2_5", ""),
+    ],
+)
+def test_an_empty_think_block_may_go_without_loss_whatever_the_template_writes(name: str, block: str) -> None:
+    ours = renderer(name)
+    call = ToolCall(id="a", name="search", arguments='{"query": "cup"}')
+    for answer in (Message(role="assistant", content="Here."), Message(role="assistant", tool_calls=(call,))):
+        row = ours.row((USER, answer), TOOLS, teach_empty_thinking=False)
+        taught = [id for id, weight in zip(row.input_ids, row.weights, strict=True) if weight]
+        assert ours.completion_text((USER, answer), TOOLS) == block + ours.tokenizer.decode(taught)
+    reasoned = REASONED.model_copy(update={"tool_calls": (call,), "content": ""})
+    row = ours.row((USER, reasoned), TOOLS, teach_empty_thinking=False)
+    assert all(row.weights[row.prompt_length :])
+
+
+@pytest.mark.parametrize(
     ("name", "answer", "reason"),
     [
         ("smollm2", CALL, "the template does not show the tools"),
@@ -149,6 +174,16 @@ def test_where_a_text_stands_as_it_is_the_schema_must_tell_it_from_a_number(argu
         except CannotExpress as refusal:
             refused = refusal.reason
         assert refused == reason or (name == "glm4moe" and "</parameter>" in arguments)
+
+
+@pytest.mark.parametrize("engine", Engine)
+def test_white_space_beside_a_call_is_what_a_parser_left_of_the_format_and_makes_no_other_row(engine: Engine) -> None:
+    """Our agent sends none back: an imported trace that kept it is shown as it would be served."""
+    result = Message(role="tool", content="a blue cup", tool_call_id="a")
+    kept = CALL.model_copy(update={"content": "\n\n"})
+    ours = renderer("qwen3", engine=engine)
+    assert ours.row((USER, kept), TOOLS) == ours.row((USER, CALL), TOOLS)
+    assert ours.prompt_text((USER, kept, result), TOOLS) == ours.prompt_text((USER, CALL, result), TOOLS)
 
 
 def test_an_answer_that_reads_as_a_call_is_refused() -> None:

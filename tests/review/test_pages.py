@@ -356,6 +356,23 @@ def test_the_tokens_of_a_step_are_those_that_the_dataset_teaches(client: TestCli
     assert "None of them is taught" in client.get(f"/trace/{id}/tokens/4").text
 
 
+def test_the_tokens_of_a_step_follow_what_the_settings_say_of_reasoning_and_results(
+    store: TraceStore, tmp_path: Path
+) -> None:
+    pytest.importorskip("tokenizers")
+    (tmp_path / "tutelage.toml").write_text('[dataset]\nreasoning = "mask"\n[rollout]\ntool_results = {limit = 4}\n')
+    client = TestClient(create_app(Project.open(tmp_path), store, "ada"), base_url="http://127.0.0.1")
+    id = record_trace(store).id
+    found = store.load(id).messages
+    longer = [m.model_copy(update={"content": "12 EUR " * 40}) if m.role == "tool" else m for m in found]
+    store.revise(id, longer, base=0, author="ada", note="")
+    html = client.get(f"/trace/{id}/tokens/4").text
+    spans = re.findall(r'<span class="(trained|shown)"[^>]*>([^<]*)', html)
+    shown, taught = (unescape("".join(text for kind, text in spans if kind == each)) for each in ("shown", "trained"))
+    assert "[cut: 4 of " in shown and "</think>" in shown
+    assert "think" not in taught and taught.endswith("<|im_end|>")
+
+
 def test_a_step_that_makes_no_row_says_why(client: TestClient, store: TraceStore) -> None:
     id = record_trace(store, tool="unknown", stop_reason=StopReason.ANSWER).id
     assert "a call of a tool that is not offered: unknown" in client.get(f"/trace/{id}/tokens/2").text

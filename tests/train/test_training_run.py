@@ -241,11 +241,13 @@ def test_datasets_are_mixed_in_and_known_by_their_hash(build: Path, weights: Pat
     write_rows(general / "train.parquet", unrolled(traces=6, seed=9))
     for folder, id in ((build, "own"), (general, "other")):
         (folder / "build.json").write_text(json.dumps({"trace_ids": [id], "seed": 0}))
+        (folder / "serving.json").write_text(json.dumps({"of": id}))
     config = CONFIG.model_copy(update={"datasets": (MixedDataset(source="general", weight=0.5, max_rows=16),)})
     result = train(build, weights, tmp_path / "out", config, mixed=[general])
     assert result.rows == 32 + 8
     record = json.loads((tmp_path / "out/adapter/build.json").read_text())
     assert record == {"trace_ids": ["other", "own"], "seed": 0}  # whoever forgets one finds the adapter
+    assert json.loads((tmp_path / "out/adapter/serving.json").read_text()) == {"of": "own"}
     assert train(build, weights, tmp_path / "out", config, mixed=[general]) == result
     write_rows(general / "train.parquet", unrolled(traces=6, seed=10))
     with pytest.raises(TutelageError, match="other data"):

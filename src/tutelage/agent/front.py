@@ -13,6 +13,7 @@ import aiohttp
 from aiohttp import web
 
 from tutelage.agent.student import StudentView
+from tutelage.endpoint.extra import with_extra
 from tutelage.endpoint.proxy import Upstream, application, hand_back, serve
 from tutelage.render.truncate import Cutter
 from tutelage.trace import Message, Tool
@@ -50,7 +51,7 @@ def shown(body: bytes, view: StudentView) -> bytes:
     try:
         asked: dict[str, Any] = json.loads(body)
         entries = [dict(entry) for entry in asked["messages"]]
-        messages = [Message.from_openai({**entry, "content": _text(entry.get("content"))}) for entry in entries]
+        messages = [_message(entry) for entry in entries]
         tools = [
             Tool(name=tool["function"]["name"], definition=json.dumps(tool, ensure_ascii=False))
             for tool in asked.get("tools") or ()
@@ -59,12 +60,13 @@ def shown(body: bytes, view: StudentView) -> bytes:
         return body  # the engine says what is wrong with it
     cut = [_cut(message, view.cut) for message in messages]
     for entry, before, after in zip(entries, messages, view.show(cut, tools), strict=True):
-        if after is not before:
-            entry["content"] = after.content
+        content = after.to_openai()["content"]
+        if content != (before.content or ""):
+            entry["content"] = content
         if not view.serving.send_reasoning:
             entry.pop("reasoning_content", None)
             entry.pop("reasoning", None)
-    return json.dumps({**view.extra, **asked, "messages": entries}, ensure_ascii=False).encode()
+    return json.dumps({**with_extra(asked, view.extra), "messages": entries}, ensure_ascii=False).encode()
 
 
 def _cut(message: Message, cut: Cutter) -> Message:
@@ -73,6 +75,12 @@ def _cut(message: Message, cut: Cutter) -> Message:
         return message
     content = cut.again(message.content)
     return message if content == message.content else message.model_copy(update={"content": content})
+
+
+def _message(entry: dict[str, Any]) -> Message:
+    """An entry of a request; newer clients say "developer" for "system", which the engine gets as it is."""
+    role = "system" if entry.get("role") == "developer" else entry["role"]
+    return Message.from_openai({**entry, "role": role, "content": _text(entry.get("content"))})
 
 
 def _text(content: Any) -> str | None:

@@ -6,6 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from tutelage.endpoint.extra import TEMPLATE_FIELDS
 from tutelage.project import Project
 from tutelage.render.engine import CannotExpress
 from tutelage.render.fit import fit
@@ -45,7 +46,7 @@ class StudentView:
     @property
     def extra(self) -> Mapping[str, Any]:
         """Fields of every request's body. llama.cpp and vLLM know them by the same name."""
-        return {} if self.serving.thinking else {"chat_template_kwargs": {"enable_thinking": False}}
+        return {TEMPLATE_FIELDS: self.serving.template_fields}
 
     def show(self, messages: Sequence[Message], tools: Sequence[Tool]) -> Sequence[Message]:
         """`messages` with old tool results cut if they are too long. What cannot be rendered is left as it is."""

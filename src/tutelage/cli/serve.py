@@ -12,6 +12,7 @@ from tutelage.errors import TutelageError
 if TYPE_CHECKING:
     from tutelage.endpoint.vllm import Command
     from tutelage.project import Project
+    from tutelage.render.serving import Serving
 
 
 def register(app: typer.Typer) -> None:
@@ -52,12 +53,11 @@ def serve(
             else "The embedded engine has no command of its own: leave --print out, or name --engine vllm."
         )
     if engine == "vllm":
-        print(_explained(_vllm_command(opened, folder)))
-        if view.serving.over_length or not view.serving.thinking:
-            print(
-                "#\n# The student was trained on conversations that are cut, or without thinking. For agents other\n"
-                "# than Tutelage's put before it: tutelage serve --upstream http://127.0.0.1:8000/v1"
-            )
+        print(_explained(_vllm_command(opened, folder, view.serving)))
+        print(
+            f"#\n# Tutelage's agent shows the student conversations as in training: {'; '.join(_ways(view.serving))}.\n"
+            "# For other agents put this before it: tutelage serve --upstream http://127.0.0.1:8000/v1"
+        )
         return
     from tutelage.agent.front import serve_front
 
@@ -65,7 +65,18 @@ def serve(
         serve_front(server.url, view, host, port, _say_where)
 
 
-def _vllm_command(project: "Project", folder: Path) -> "Command":
+def _ways(serving: "Serving") -> list[str]:
+    """What is done to a conversation before the student sees it."""
+    results = serving.tool_results
+    ways = [f"tool results cut after {results.limit} {results.unit}"]
+    if serving.over_length:
+        ways.append(f"old ones left out of prompts with more than {serving.over_length.prompt_tokens} tokens")
+    if not serving.send_reasoning:
+        ways.append("no reasoning sent back")
+    return ways
+
+
+def _vllm_command(project: "Project", folder: Path, serving: "Serving") -> "Command":
     from tutelage.endpoint.vllm import model_command, student_command
     from tutelage.render.engine import Engine
     from tutelage.render.student import student_engine
@@ -75,7 +86,13 @@ def _vllm_command(project: "Project", folder: Path) -> "Command":
     chat_format = student.template if student_engine(student) is Engine.LLAMA_CPP else student.model
     template = str(folder / "chat_template.jinja")
     if is_whole(folder):
-        return model_command(str(folder), chat_format=chat_format, chat_template=template, context=student.context)
+        return model_command(
+            str(folder),
+            chat_format=chat_format,
+            chat_template=template,
+            template_fields=serving.template_fields,
+            context=student.context,
+        )
     try:
         adapter = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -85,6 +102,7 @@ def _vllm_command(project: "Project", folder: Path) -> "Command":
         str(folder),
         chat_format=chat_format,
         chat_template=template,
+        template_fields=serving.template_fields,
         rank=adapter["r"],
         context=student.context,
     )

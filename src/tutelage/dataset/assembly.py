@@ -5,11 +5,11 @@ from collections.abc import Iterable, Mapping, Set
 from pathlib import Path
 
 from tutelage.dataset.prefixes import PrefixCounter
-from tutelage.dataset.rows import Row, RowMaker, has_reasoning
+from tutelage.dataset.rows import Row, RowMaker
 from tutelage.dataset.select import DUPLICATE, LEAKED, ROWLESS, EvaluationTasks, trace_content
 from tutelage.dataset.summary import REASONING_KINDS, SPLITS, BuildSummary, Kind, Split, SplitName
 from tutelage.dataset.write import RowWriter
-from tutelage.trace import Trace, task_content
+from tutelage.trace import Trace, has_reasoning, task_content
 
 
 class Assembly:
@@ -31,34 +31,34 @@ class Assembly:
         self._traces: dict[SplitName, set[str]] = {name: set() for name in SPLITS}
         self._tasks: dict[SplitName, set[str]] = {name: set() for name in SPLITS}
         self._task_contents: set[str] = set()
-        self._left_out: dict[str, set[str]] = {}  # reason -> traces of which a part was left out
+        self._left_out: dict[str, dict[str, int]] = {}  # reason -> traces of which a part was left out, and revision
         self._tools, self._lengths, self._reasoning = Counter[str](), Counter[int](), Counter[str]()
 
-    def take(self, trace: Trace, split: SplitName, written: Set[str | None] = frozenset()) -> None:
-        """The rows of `trace`, unless it is an evaluation task or there before.
+    def take(self, trace: Trace, split: SplitName, written: Set[str | None] = frozenset()) -> bool:
+        """The rows of `trace`, unless it is an evaluation task or there before; whether there are any.
 
         `written` is what of its reasoning was not recorded, but written afterwards.
         """
         content = trace_content(trace)
         if content in self._contents and not self._evaluation.hold(trace):
             self._leave_out(trace, DUPLICATE)
-            return
+            return False
         self._contents.add(content)
-        self.take_part(trace, split, written=written)
+        return self.take_part(trace, split, written=written)
 
     def take_part(
         self, trace: Trace, split: SplitName, rows: Iterable[Row] | None = None, written: Set[str | None] = frozenset()
-    ) -> None:
+    ) -> bool:
         """As `take`, for a trace that comes in parts, some of which look like another's; `rows` are known already."""
         if self._evaluation.hold(trace):
             self._leave_out(trace, LEAKED)
-            return
+            return False
         made = list(self._maker.rows(trace) if rows is None else rows)
         if not made:
             self._leave_out(trace, ROWLESS)
-            return
+            return False
         for row in made:
-            self._writers[split].add(trace, row.unrolled, row.tokens)
+            self._writers[split].add(trace, row.unrolled, row.tokens, written)
             self._count(row, split, written)
         self._tasks[split].add(trace.task.id)
         self._task_contents.add(task_content(trace.task))
@@ -66,24 +66,29 @@ class Assembly:
         kind.rows += len(made)
         kind.traces += trace.id not in self._traces[split]
         self._traces[split].add(trace.id)
+        return True
 
     def close(self) -> None:
         """Put the counts into the summary."""
         summary = self._summary
+        kept = set[str]().union(*self._traces.values())
         left_out = Counter(summary.traces_left_out)
-        left_out += Counter(
-            {reason: len(ids.difference(*self._traces.values())) for reason, ids in self._left_out.items()}
-        )
+        for reason, traces in self._left_out.items():
+            for id in sorted(traces.keys() - kept):
+                left_out[reason] += 1
+                self._maker.left_out.trace(id, traces[id], reason)
         summary.traces_left_out = dict(sorted(left_out.items()))
         summary.duplicates_removed, summary.evaluation_refused = left_out[DUPLICATE], left_out[LEAKED]
-        summary.rows_left_out = dict(sorted(self._maker.refused.items()))
+        summary.evaluation_tasks = self._evaluation.count
+        summary.rows_left_out = dict(sorted(self._maker.left_out.rows.items()))
+        summary.left_out_first = dict(sorted(self._maker.left_out.first.items()))
         for name in SPLITS:
             split: Split = getattr(summary, name)
             split.tasks, split.traces = len(self._tasks[name]), len(self._traces[name])
         summary.traces_kept = summary.train.traces + summary.validation.traces
         summary.task_ids = sorted(set().union(*self._tasks.values()))
         summary.task_contents = sorted(self._task_contents)
-        summary.trace_ids = sorted(set().union(*self._traces.values()))
+        summary.trace_ids = sorted(kept)
         summary.tokens_unrolled, summary.tokens_tree = summary.train.tokens_unrolled, self._prefixes.count
         summary.tools = dict(sorted(self._tools.items()))
         summary.kinds = dict(sorted(summary.kinds.items()))
@@ -91,7 +96,7 @@ class Assembly:
         summary.lengths = {f"<= {length}": count for length, count in sorted(self._lengths.items())}
 
     def _leave_out(self, trace: Trace, reason: str) -> None:
-        self._left_out.setdefault(reason, set()).add(trace.id)
+        self._left_out.setdefault(reason, {})[trace.id] = trace.revision
 
     def _count(self, row: Row, name: SplitName, written: Set[str | None]) -> None:
         summary, length, answer = self._summary, len(row.tokens.input_ids), row.unrolled.messages[-1]

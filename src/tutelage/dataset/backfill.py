@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from tutelage.agent.servers import first_cause
-from tutelage.dataset.rows import has_reasoning
 from tutelage.endpoint.client import ChatEndpoint
 from tutelage.endpoint.errors import EndpointError, EndpointUnreachable
 from tutelage.endpoint.services import services_named_in, start_services
@@ -16,7 +15,7 @@ from tutelage.errors import TutelageError
 from tutelage.project import Project, expand
 from tutelage.settings import Teacher
 from tutelage.store import TraceStore
-from tutelage.trace import Message, Trace
+from tutelage.trace import Message, Trace, has_reasoning
 
 ASK = """You write down what an assistant thought. You are shown a conversation that it has had so far, as JSON, and \
 the message that it gave next. Write the thoughts that lead it to exactly this message: in the first person, from what \

@@ -4,6 +4,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from contextlib import ExitStack, contextmanager
+from datetime import date
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -14,18 +15,27 @@ import tutelage
 from tutelage.dataset.assembly import Assembly
 from tutelage.dataset.backfill import backfill
 from tutelage.dataset.card import card
+from tutelage.dataset.left_out import LEFT_OUT_FILE
 from tutelage.dataset.pairs import PAIRS, PairMaker, pairs_file
 from tutelage.dataset.prefixes import PrefixCounter
-from tutelage.dataset.recut import Recutter
 from tutelage.dataset.rows import REASONING, RowMaker
-from tutelage.dataset.select import LEAKED, EvaluationTasks, is_worse, reason_to_leave_out, validation_traces
+from tutelage.dataset.select import (
+    LEAKED,
+    Asked,
+    EvaluationTasks,
+    is_worse,
+    reason_to_leave_out,
+    validation_traces,
+)
 from tutelage.dataset.summary import SPLITS, BuildSummary, SplitName, reasons
 from tutelage.dataset.write import BUILD_FILE, RowWriter, replacing
+from tutelage.dataset.written import written_reasoning
 from tutelage.errors import TutelageError
 from tutelage.project import Project
+from tutelage.render.recut import Recutter
 from tutelage.render.serving import planned_serving
 from tutelage.store import TraceStore, TraceSummary
-from tutelage.trace import Trace, task_content
+from tutelage.trace import prompt_content, setup_is_known, task_content
 
 Progress = Callable[[int, int], None]  # traces done, traces in all
 
@@ -50,29 +60,38 @@ def build(
     an older build in `out` then stays as it was.
     """
     project = with_reasoning(project, reasoning)
-    maker = RowMaker.of(project, planned_serving(project.settings), project.settings.dataset.reasoning)
-    summary = new_summary(project, maker, runs)
+    day = max((item.timestamp.date() for item in _looked_at(store, runs)), default=None)
+    maker = RowMaker.of(project, planned_serving(project.settings), project.settings.dataset.reasoning, day)
+    summary = new_summary(project, maker, runs, day)
     evaluation = EvaluationTasks.of(project)
     if project.settings.dataset.reasoning == "backfill" and out:
-        kept = [item.id for item in _candidates(store, runs, summary.min_reward, evaluation, summary)]
+        candidates, _ = _candidates(store, runs, summary.min_reward, evaluation, summary)
         summary.reasoning_written = backfill(
-            project, store, kept, teacher_url=teacher_url, teacher_model=teacher_model, on_progress=on_progress
+            project,
+            store,
+            [item.id for item in candidates],
+            teacher_url=teacher_url,
+            teacher_model=teacher_model,
+            on_progress=on_progress,
         )
         summary.traces = 0  # counted again: a trace with a new revision is undecided
-    candidates = _candidates(store, runs, summary.min_reward, evaluation, summary)
+    candidates, others = _candidates(store, runs, summary.min_reward, evaluation, summary)
     held_back = _held_back(store, project, candidates)
     recut = Recutter(project, maker.serving.tool_results, store)
     with assembling(out, maker, summary, evaluation) as assembly:
+        for item, reason in others:
+            maker.left_out.trace(item.id, item.revision, reason)
         for done, item in enumerate(candidates, 1):
+            before = recut.results
             trace = recut(store.load(item.id))
-            summary.results_recut = recut.results
             split: SplitName = "validation" if item.id in held_back else "train"
-            assembly.take(trace, split, written=_written_reasoning(store, trace))
+            if assembly.take(trace, split, written=written_reasoning(store, trace)):
+                summary.results_recut += recut.results - before
             if on_progress:
                 on_progress(done, len(candidates))
         worse = [item for item in _looked_at(store, runs) if is_worse(item, summary.min_reward)]
         held_back_tasks = {item.task_id for item in candidates if item.id in held_back}
-        pairs = PairMaker(store, maker, evaluation)
+        pairs = PairMaker(store, maker, recut, evaluation)
         _write_pairs(pairs.pairs(candidates, worse, runs), held_back_tasks, assembly.folder, summary)
         summary.pairs_left_out = dict(sorted(pairs.left_out.items()))
     return summary
@@ -101,7 +120,7 @@ def assembling(
     with ExitStack() as stack:
         kept = out or Path(stack.enter_context(TemporaryDirectory(prefix="tutelage-"))) / "dataset"
         folder = stack.enter_context(replacing(kept))
-        with PrefixCounter(folder) as prefixes:
+        with PrefixCounter(folder) as prefixes, maker.left_out.written_to(folder / LEFT_OUT_FILE):
             with ExitStack() as writing:
                 writers = {name: writing.enter_context(RowWriter(folder / f"{name}.parquet")) for name in SPLITS}
                 assembly = Assembly(maker, summary, evaluation, writers, prefixes, folder)
@@ -127,7 +146,7 @@ def with_reasoning(project: Project, reasoning: str | None) -> Project:
     return Project(project.folder, project.settings.model_copy(update={"dataset": dataset}))
 
 
-def new_summary(project: Project, maker: RowMaker, runs: Sequence[str] | None) -> BuildSummary:
+def new_summary(project: Project, maker: RowMaker, runs: Sequence[str] | None, day: date | None) -> BuildSummary:
     settings = project.settings
     store, renderer = settings.store, maker.renderer
     return BuildSummary(
@@ -143,6 +162,7 @@ def new_summary(project: Project, maker: RowMaker, runs: Sequence[str] | None) -
         template_sha256=hashlib.sha256(renderer.template.source.encode()).hexdigest(),
         tokenizer_sha256=hashlib.sha256(renderer.tokenizer.inner.to_str().encode()).hexdigest(),
         serving=maker.serving,
+        day=day,
         max_length=settings.dataset.max_length,
         over_length=settings.dataset.over_length,
         reasoning=settings.dataset.reasoning,
@@ -156,19 +176,19 @@ def _candidates(
     min_reward: float,
     evaluation: EvaluationTasks,
     summary: BuildSummary,
-) -> list[TraceSummary]:
-    """The traces worth loading; the others are counted in `summary`."""
-    left_out: Counter[str] = Counter()
-    candidates = []
+) -> tuple[list[TraceSummary], list[tuple[TraceSummary, str]]]:
+    """The traces worth loading, and the others with the reason, which are counted in `summary`."""
+    candidates: list[TraceSummary] = []
+    others: list[tuple[TraceSummary, str]] = []
     for item in _looked_at(store, runs):
         summary.traces += 1
         reason = reason_to_leave_out(item, min_reward) or (LEAKED if evaluation.has_id(item.task_id) else None)
         if reason:
-            left_out[reason] += 1
+            others.append((item, reason))
         else:
             candidates.append(item)
-    summary.traces_left_out = dict(left_out)
-    return candidates
+    summary.traces_left_out = dict(Counter(reason for _, reason in others))
+    return candidates, others
 
 
 def _looked_at(store: TraceStore, runs: Sequence[str] | None) -> Iterator[TraceSummary]:
@@ -179,18 +199,12 @@ def _looked_at(store: TraceStore, runs: Sequence[str] | None) -> Iterator[TraceS
 def _held_back(store: TraceStore, project: Project, candidates: Sequence[TraceSummary]) -> set[str]:
     """The ids of the traces for validation."""
     wanted = {item.id: item.task_id for item in candidates}
-    asked = {id: (wanted[id], task_content(task)) for id, task in store.tasks() if id in wanted}
+    asked = {
+        id: Asked(wanted[id], task_content(task), prompt_content(task), setup_is_known(metadata))
+        for id, task, metadata in store.tasks()
+        if id in wanted
+    }
     return validation_traces(asked, project.settings.dataset.validation, project.settings.seed)
-
-
-def _written_reasoning(store: TraceStore, trace: Trace) -> set[str | None]:
-    """What of the trace's reasoning is not in its original."""
-    if trace.revision == 0:
-        return set()
-    ours, recorded = (
-        {message.reasoning_content for message in each.messages} for each in (trace, store.load(trace.id, 0))
-    )
-    return ours - recorded
 
 
 def _nothing_left(summary: BuildSummary) -> str:

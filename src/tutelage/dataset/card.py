@@ -26,6 +26,7 @@ def card(summary: BuildSummary, rows: dict[str, int] | None = None) -> str:
     counts = rows or {"train": train.rows, "validation": validation.rows}
     serving = summary.serving
     reasoning = ", ".join(f"{summary.reasoning_rows.get(kind, 0)} {text}" for kind, text in REASONING_KINDS.items())
+    reasoning += "" if serving.thinking else "; left out, thinking is off"
     cut = f" to prompts of {serving.over_length.prompt_tokens} tokens" if serving.over_length else ""
     licence = f"license: {json.dumps(summary.licence)}\n" if summary.licence else ""
     return f"""---
@@ -63,6 +64,7 @@ Licence: {summary.licence or "none is stated; ask the owner before you use it"}.
 
 - Calls taught, by tool: {tools}.
 - Traces left out: {left_out}. Rows left out: {rows_left_out}.
+- {summary.about_evaluation()}
 - The training rows, one a step, hold {summary.tokens_unrolled} tokens, {summary.tokens_tree} once shared prefixes are
   counted once.
 
@@ -70,7 +72,8 @@ Licence: {summary.licence or "none is stated; ask the owner before you use it"}.
 
 `id`, `timestamp`, `model`, `messages` (OpenAI's chat format with `reasoning_content`; `weight` 0 marks an assistant
 message as context only), `tools` (JSON text, as are the arguments of calls), `task_id`, `kind`, `trace_id`,
-`revision`, `step` (the trace's assistant message that ends the row, from 0), `reward`\
+`revision`, `step` (the trace's assistant message that ends the row, from 0), `reward`, `reasoning_written` (places in
+`messages` of reasoning that was not recorded but written afterwards)\
 {TOKENS if summary.unroll == "steps" else ""}.
 
 ## What the tokens hang on

@@ -8,11 +8,12 @@ from typing import Literal
 
 from tutelage.dataset.card import card
 from tutelage.dataset.read import read_rows, read_summary
-from tutelage.dataset.recut import Recutter
 from tutelage.dataset.summary import SPLITS, SplitName
 from tutelage.dataset.unroll import Unrolled
 from tutelage.dataset.write import BUILD_FILE, CONVERSATION, RowWriter
+from tutelage.dataset.written import written_reasoning
 from tutelage.project import Project
+from tutelage.render.recut import Recutter
 from tutelage.render.serving import SERVING_FILE
 from tutelage.store import TraceStore
 from tutelage.trace import Trace
@@ -35,8 +36,9 @@ def write_conversations(
         with RowWriter(out / f"{split}.parquet", CONVERSATION) as writer:
             for (trace_id, revision), steps in _built(build, split):
                 trace = recut(store.load(trace_id, revision))
+                written = written_reasoning(store, trace)
                 for row, taught in _conversations(trace, steps, unroll):
-                    writer.add_conversation(trace, row, taught)
+                    writer.add_conversation(trace, row, taught, written)
                     rows[split] += 1
     for name in COPIED:
         (out / name).write_bytes((build / name).read_bytes())

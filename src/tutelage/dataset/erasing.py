@@ -5,6 +5,7 @@ from pathlib import Path
 from shutil import copyfile
 
 from tutelage.dataset.card import card
+from tutelage.dataset.left_out import copy_left_out, left_out_of
 from tutelage.dataset.pairs import SIDES, pairs_file
 from tutelage.dataset.prefixes import PrefixCounter
 from tutelage.dataset.read import read_rows, read_summary
@@ -15,9 +16,9 @@ TRAINED_FILES = ("adapter_config.json", "config.json")  # of an adapter, of a wh
 
 
 def builds_with(folder: Path, trace_ids: Collection[str]) -> list[Path]:
-    """The builds right below `folder` that hold rows of these traces."""
+    """The builds right below `folder` that hold rows of these traces, or say why they hold none."""
     found = [build for build in _folders(folder, "*") if _rows_file(build, "train").is_file()]
-    return [build for build in found if not _built_of(build).isdisjoint(trace_ids)]
+    return [build for build in found if not (_built_of(build) | left_out_of(build)).isdisjoint(trace_ids)]
 
 
 def adapters_with(folder: Path, trace_ids: Collection[str]) -> list[Path]:
@@ -34,7 +35,7 @@ def _learnt_of(summary: BuildSummary) -> set[str]:
 def erase_rows(build: Path, trace_ids: Collection[str]) -> int:
     """Write the build anew without the rows of these traces; how many there were."""
     summary = read_summary(build)
-    gone = set(trace_ids) & _built_of(build)
+    gone, built = set(trace_ids), _built_of(build)
     erased = 0
     with replacing(build) as folder, PrefixCounter(folder) as prefixes:
         for name in SPLITS:
@@ -49,13 +50,20 @@ def erase_rows(build: Path, trace_ids: Collection[str]) -> int:
         summary.tokens_unrolled, summary.tokens_tree = summary.train.tokens_unrolled, prefixes.count
         summary.traces_kept = summary.train.traces + summary.validation.traces
         summary.trace_ids = sorted(set(summary.trace_ids) - gone)
-        summary.erased += len(gone)
+        summary.erased += len(gone & built)
+        summary.left_out_first = _without(summary.left_out_first, gone)
+        copy_left_out(build, folder, gone)
         for file in build.iterdir():
             if file.is_file() and not (folder / file.name).exists():
                 copyfile(file, folder / file.name)
         (folder / "README.md").write_text(card(summary), encoding="utf-8")
         (folder / BUILD_FILE).write_text(summary.model_dump_json(indent=2) + "\n", encoding="utf-8")
     return erased
+
+
+def _without(first: dict[str, list[str]], gone: Collection[str]) -> dict[str, list[str]]:
+    kept = {reason: [name for name in names if name.split()[0] not in gone] for reason, names in first.items()}
+    return {reason: names for reason, names in kept.items() if names}
 
 
 def _copy_split(source: Path, target: Path, gone: Collection[str], prefixes: PrefixCounter, name: SplitName) -> Split:

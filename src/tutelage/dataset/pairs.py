@@ -5,15 +5,16 @@ alone; where anything else differs, another tool result first of all, the two st
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import pyarrow as pa
 
+from tutelage.dataset.left_out import LeftOut
 from tutelage.dataset.rows import RowMaker
-from tutelage.dataset.select import EvaluationTasks
+from tutelage.dataset.select import LEAKED, EvaluationTasks
 from tutelage.dataset.summary import SplitName
 from tutelage.dataset.unroll import Unrolled, unroll
 from tutelage.dataset.write import MESSAGE, row_messages, tools_text
@@ -58,11 +59,12 @@ class PairMaker:
 
     store: TraceStore
     maker: RowMaker
+    recut: Callable[[Trace], Trace]  # tool results as the student sees them
     evaluation: EvaluationTasks
     left_out: Counter[str] = field(default_factory=Counter)  # reason -> pairs
 
     def __post_init__(self) -> None:
-        self.maker = replace(self.maker, refused=Counter(), too_long=0, longest=(0, ""))  # its counts are the rows'
+        self.maker = replace(self.maker, left_out=LeftOut(), too_long=0, longest=(0, ""))  # its counts are the rows'
 
     def pairs(
         self, better: Sequence[TraceSummary], worse: Sequence[TraceSummary], runs: Collection[str] | None
@@ -70,8 +72,8 @@ class PairMaker:
         """What reviewers preferred, then each worse trace with the better one of its task that it parts from last."""
         said = set()
         for preference in self.store.reviews.preferences():
-            chosen = self.store.load(preference.chosen_id, preference.chosen_revision)
-            rejected = self.store.load(preference.rejected_id, preference.rejected_revision)
+            chosen = self._load(preference.chosen_id, preference.chosen_revision)
+            rejected = self._load(preference.rejected_id, preference.rejected_revision)
             if runs is None or {chosen.run, rejected.run} <= set(runs):
                 said.add(frozenset((chosen.id, rejected.id)))
                 yield from self._pair(chosen, rejected, "preference")
@@ -81,12 +83,16 @@ class PairMaker:
         for item in sorted(worse, key=lambda item: (item.task_id, item.id)):
             others = [other for other in of_task[item.task_id] if frozenset((item.id, other.id)) not in said]
             if others:
-                rejected = self.store.load(item.id)
-                chosen = max((self.store.load(other.id) for other in others), key=lambda one: _shared(one, rejected))
+                rejected = self._load(item.id)
+                chosen = max((self._load(other.id) for other in others), key=lambda one: _shared(one, rejected))
                 yield from self._pair(chosen, rejected, "verdict" if item.verdict is Verdict.REJECTED else "reward")
+
+    def _load(self, id: str, revision: int | None = None) -> Trace:
+        return self.recut(self.store.load(id, revision))
 
     def _pair(self, chosen: Trace, rejected: Trace, said: Said) -> Iterator[dict[str, Any]]:
         if self.evaluation.hold(chosen) or self.evaluation.hold(rejected):
+            self.left_out[LEAKED] += 1
             return
         step = first_difference(chosen, rejected)
         if step is None:

@@ -1,11 +1,11 @@
 """The rows of a trace, in tokens: exactly what the student will meet, or refused with the reason."""
 
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import cached_property
+from datetime import date
 from typing import NamedTuple
 
+from tutelage.dataset.left_out import LeftOut
 from tutelage.dataset.unroll import Unrolled, unroll
 from tutelage.errors import TutelageError
 from tutelage.project import Project
@@ -14,10 +14,9 @@ from tutelage.render.fit import fit
 from tutelage.render.renderer import Renderer, TokenRow
 from tutelage.render.serving import Serving
 from tutelage.render.student import student_engine, student_template, student_tokenizer
-from tutelage.trace import Message, Trace
+from tutelage.trace import Trace
 
 REASONING = ("keep", "off", "mask", "backfill")
-PROBE = (Message(role="user", content="hello"),)
 
 
 class Row(NamedTuple):
@@ -28,19 +27,19 @@ class Row(NamedTuple):
 
 @dataclass
 class RowMaker:
-    """Renders a project's rows; counts those that it refuses."""
+    """Renders a project's rows; says of which there are none, and why."""
 
     renderer: Renderer
     serving: Serving
     max_length: int
     mask_empty_thinking: bool
-    refused: Counter[str] = field(default_factory=Counter)  # reason -> rows
-    too_long: int = 0  # of the refused ones
+    left_out: LeftOut = field(default_factory=LeftOut)
+    too_long: int = 0  # of the rows left out
     longest: tuple[int, str] = (0, "")  # of those that are too long: tokens, and which row it is
 
     @classmethod
-    def of(cls, project: Project, serving: Serving, reasoning: str) -> "RowMaker":
-        """Raises TutelageError where the project's student cannot be rendered for."""
+    def of(cls, project: Project, serving: Serving, reasoning: str, day: date | None = None) -> "RowMaker":
+        """`day` is what the template takes for today. Raises TutelageError where the student cannot be rendered for."""
         student = project.settings.student
         renderer = Renderer(
             student_tokenizer(student, project.folder),
@@ -48,25 +47,31 @@ class RowMaker:
             serving.thinking,
             send_reasoning=serving.send_reasoning,
             engine=student_engine(student),
+            day=day,
         )
         return cls(renderer, serving, project.settings.dataset.max_length, reasoning == "mask")
 
     def rows(self, trace: Trace) -> Iterator[Row]:
         """The rows of `trace` that can be rendered and are not too long."""
-        yield from filter(None, (self.row(unrolled, trace) for unrolled in unroll(trace)))
+        unrolled = unroll(trace, lambda step, reason: self.left_out.row(trace, step, reason))
+        yield from filter(None, (self.row(each, trace) for each in unrolled))
 
     def row(self, unrolled: Unrolled, trace: Trace) -> Row | None:
         """None where it cannot be rendered or is too long."""
         try:
             row = self._row(unrolled, trace)
         except CannotExpress as error:
-            self.refused[error.reason] += 1
+            self.left_out.row(trace, unrolled.step, error.reason, error.detail)
             return None
+        return self.fitting(row, trace)
+
+    def fitting(self, row: Row, trace: Trace) -> Row | None:
+        """None where it is too long, which is counted."""
         length = len(row.tokens.input_ids)
         if length > self.max_length:
-            self.refused[f"longer than {self.max_length} tokens"] += 1
+            self.left_out.row(trace, row.unrolled.step, f"longer than {self.max_length} tokens", f"{length} tokens")
             self.too_long += 1
-            self.longest = max(self.longest, (length, f"step {unrolled.step} of trace {trace.id}"))
+            self.longest = max(self.longest, (length, f"step {row.unrolled.step} of trace {trace.id}"))
             return None
         return row
 
@@ -86,33 +91,6 @@ class RowMaker:
             shown = fit(
                 history, lambda seen: len(self.renderer.prompt_tokens(seen, trace.tools)), self.serving.over_length
             )
-        tokens = self.renderer.row((*shown, answer), trace.tools)
-        if self.mask_empty_thinking and not has_reasoning(answer):
-            tokens = self._without_loss_on_empty_thinking(tokens)
+        tokens = self.renderer.row((*shown, answer), trace.tools, teach_empty_thinking=not self.mask_empty_thinking)
         cut = sum(before is not after for before, after in zip(history, shown, strict=True))
         return Row(unrolled._replace(messages=(*shown, answer)), tokens, cut)
-
-    def _without_loss_on_empty_thinking(self, tokens: TokenRow) -> TokenRow:
-        """No weight on the tokens that say nothing but the template's empty think block."""
-        inner = self.renderer.tokenizer.inner
-        completion = tokens.input_ids[tokens.prompt_length :]
-        text = inner.decode(completion, skip_special_tokens=False)
-        encoded = inner.encode(text, add_special_tokens=False)
-        block = self._empty_thinking
-        if not block or not text.startswith(block) or encoded.ids != completion:
-            return tokens
-        inside = sum(end <= len(block) for _, end in encoded.offsets)
-        first = tokens.prompt_length + inside
-        return TokenRow(tokens.input_ids, [0.0] * first + tokens.weights[first:], tokens.prompt_length)
-
-    @cached_property
-    def _empty_thinking(self) -> str:
-        """What the template writes for the student where thinking is off; "" where it knows no such thing."""
-        renderer = self.renderer
-        off = Renderer(renderer.tokenizer, renderer.template.source, False, engine=renderer.engine)
-        with_it, without = (found.prompt_text(PROBE, ()) for found in (off, renderer))
-        return with_it.removeprefix(without) if with_it.startswith(without) else ""
-
-
-def has_reasoning(message: Message) -> bool:
-    return bool((message.reasoning_content or "").strip())

@@ -2,11 +2,21 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from tutelage.project import Project
 from tutelage.store import TraceSummary
-from tutelage.trace import StopReason, Task, Trace, Verdict, prompt_content, setup_is_known, task_content
+from tutelage.trace import (
+    StopReason,
+    Task,
+    Trace,
+    Verdict,
+    prompt_beginnings,
+    prompt_content,
+    setup_is_known,
+    task_content,
+)
 
 # Why a trace was left out, as the summary counts it.
 UNFINISHED, REJECTED, UNJUDGED = "not finished", "rejected", "neither reward nor approval"
@@ -45,26 +55,35 @@ def is_worse(trace: TraceSummary, min_reward: float) -> bool:
 class EvaluationTasks:
     """Tasks that never reach training, by id and by content (design.md, invariant 5)."""
 
-    def __init__(self, tasks: Iterable[Task]) -> None:
-        tasks = list(tasks)
+    def __init__(self, tasks: Sequence[Task] | None) -> None:
+        """`tasks` None: there is no file of them."""
+        self.count = None if tasks is None else len(tasks)
+        tasks = tasks or ()
         self._ids = {task.id for task in tasks}
         self._contents = {task_content(task) for task in tasks}
         self._prompts = {prompt_content(task) for task in tasks}
+        self._beginnings = {beginning for task in tasks for beginning in prompt_beginnings(task)}
 
     @classmethod
     def of(cls, project: Project) -> "EvaluationTasks":
         there = project.path(project.settings.tasks.evaluate).exists()
-        return cls(project.tasks("evaluate") if there else ())
+        return cls(project.tasks("evaluate") if there else None)
 
     def has_id(self, id: str) -> bool:
         return id in self._ids
 
     def hold(self, trace: Trace) -> bool:
-        """Of a trace that was imported, or recorded by the proxy, nobody knows the setup: the same prompt is enough."""
+        """Of a trace that was imported, or recorded by the proxy, nobody knows the setup: the same prompt is enough.
+
+        Nor does anybody know whether it is a whole task: it is enough that the turns of the one begin with the other's.
+        """
         task = trace.task
         if task.id in self._ids or task_content(task) in self._contents:
             return True
-        return not setup_is_known(trace.metadata) and prompt_content(task) in self._prompts
+        if setup_is_known(trace.metadata):
+            return False
+        asked = prompt_beginnings(task)
+        return asked[-1] in self._beginnings or not self._prompts.isdisjoint(asked)
 
 
 def trace_content(trace: Trace) -> bytes:
@@ -81,24 +100,36 @@ def trace_content(trace: Trace) -> bytes:
     return _digest(json.dumps([[tool.definition for tool in trace.tools], messages], ensure_ascii=False))
 
 
-def validation_traces(asked: Mapping[str, tuple[str, str]], share: float, seed: int) -> set[str]:
-    """The traces kept for validation, of `asked`: trace id -> the task's id and content.
+class Asked(NamedTuple):
+    """What a trace's task is known by."""
 
-    Traces whose tasks share an id or a content are of one task. Kept are the tasks with the lowest digest of seed and
-    id, so that adding tasks moves few.
+    id: str
+    content: str
+    prompt: str
+    setup_is_known: bool  # else the content says no more than the prompt
+
+
+def validation_traces(asked: Mapping[str, Asked], share: float, seed: int) -> set[str]:
+    """The traces kept for validation, of `asked`: trace id -> its task.
+
+    Traces whose tasks share an id or a content are of one task; so are those with a prompt in common, where of one of
+    them nobody knows the setup. Kept are the tasks with the lowest digest of seed and id: adding tasks moves few.
     """
     same = _Same()
-    for id, content in asked.values():
-        same.join(f"id {id}", f"content {content}")
+    unknown = {task.prompt for task in asked.values() if not task.setup_is_known}
+    for task in asked.values():
+        same.join(f"id {task.id}", f"content {task.content}")
+        if task.prompt in unknown:
+            same.join(f"id {task.id}", f"prompt {task.prompt}")
     named: dict[str, str] = {}  # a task's group -> its first id
-    for id, _ in asked.values():
-        group = same.group(f"id {id}")
-        named[group] = min(id, named.get(group, id))
+    for task in asked.values():
+        group = same.group(f"id {task.id}")
+        named[group] = min(task.id, named.get(group, task.id))
     count = round(share * len(named))
     if share > 0 and len(named) >= LEAST_TASKS_TO_SPLIT:
         count = max(count, 1)
     kept = set(sorted(named, key=lambda group: _digest(f"{seed}:{named[group]}"))[:count])
-    return {trace for trace, (id, _) in asked.items() if same.group(f"id {id}") in kept}
+    return {trace for trace, task in asked.items() if same.group(f"id {task.id}") in kept}
 
 
 class _Same:

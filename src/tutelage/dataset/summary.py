@@ -1,5 +1,6 @@
 """What a build says of itself: build.json."""
 
+from datetime import date
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -52,6 +53,7 @@ class BuildSummary(BaseModel):
     template_sha256: str
     tokenizer_sha256: str
     serving: Serving  # what the agent that serves the student has to do, too
+    day: date | None = None  # what a template that names the date took for today, in every row
     max_length: int
     over_length: str  # what became of longer rows: drop, refuse or cut_results
     reasoning: str  # keep, off, mask or backfill
@@ -61,7 +63,9 @@ class BuildSummary(BaseModel):
     traces_kept: int = 0
     traces_left_out: dict[str, int] = {}  # reason -> traces
     rows_left_out: dict[str, int] = {}  # reason -> rows
+    left_out_first: dict[str, list[str]] = {}  # reason -> the first few: a trace's id, and the step of a row
     duplicates_removed: int = 0  # traces, counted among those left out
+    evaluation_tasks: int | None = None  # held-out tasks that the traces were compared with; None: there was no file
     evaluation_refused: int = 0  # traces of evaluation tasks, counted among those left out
     rows_cut: int = 0  # whose old tool results were cut
     results_cut: int = 0  # in all these rows together
@@ -91,6 +95,7 @@ class BuildSummary(BaseModel):
             f"Kept {self.traces_kept} of {self.traces} traces: {train.rows} rows for training, {validation.rows} for "
             f"validation. {self.tokens_unrolled:,} tokens unrolled, {self.tokens_tree:,} in one tree."
         )
+        text += f" {self.about_evaluation()}"
         for what, left_out in (("Traces", self.traces_left_out), ("Rows", self.rows_left_out)):
             if left_out:
                 text += f" {what} left out: {reasons(left_out)}."
@@ -101,6 +106,11 @@ class BuildSummary(BaseModel):
         if self.results_recut:
             text += f" {self.results_recut} tool results were cut otherwise than when they were collected."
         return " ".join([text, *filter(None, [self.about_pairs(), self.about_reasoning(), self.about_written()])])
+
+    def about_evaluation(self) -> str:
+        if self.evaluation_tasks is None:
+            return "No held-out tasks were there to check against: [tasks] evaluate names a file that was not found."
+        return f"Checked against {self.evaluation_tasks} held-out tasks."
 
     def about_pairs(self) -> str:
         """ "" where no task has both a better and a worse trace."""
@@ -121,7 +131,7 @@ class BuildSummary(BaseModel):
     def about_reasoning(self) -> str:
         """A mixture is never silent; "" where there is nothing to say."""
         rows, lacking = sum(self.reasoning_rows.values()), self.reasoning_rows.get("none", 0)
-        if self.reasoning == "off":
+        if not self.serving.thinking:
             return f"Thinking is off: the reasoning of {rows - lacking} rows was left out." if rows > lacking else ""
         if len(self.reasoning_rows) < 2:
             return ""

@@ -9,6 +9,7 @@ from tutelage.dataset.select import DUPLICATE, LEAKED
 from tutelage.dataset.summary import REASONING_KINDS, BuildSummary
 
 BAR = 40  # characters of the longest bar
+SHOWN = 8  # characters of a trace's id
 
 
 class SummaryTables:
@@ -37,9 +38,14 @@ class SummaryTables:
     def _left_out(self) -> RenderableType:
         """Duplicates and evaluation tasks also where there are none."""
         traces = {DUPLICATE: 0, LEAKED: 0, **self.summary.traces_left_out}
-        counts = {f"traces: {reason}": count for reason, count in traces.items()}
-        counts |= {f"rows: {reason}": count for reason, count in self.summary.rows_left_out.items()}
-        return _counts("left out", counts)
+        counts = [("traces", reason, count) for reason, count in traces.items()]
+        counts += [("rows", reason, count) for reason, count in self.summary.rows_left_out.items()]
+        table = _table("left out", "")
+        table.add_column("such as")
+        for what, reason, count in sorted(counts, key=lambda item: (-item[2], item[:2])):
+            first = self.summary.left_out_first.get(reason, [])[:1]
+            table.add_row(escape(f"{what}: {reason}"), f"{count:,}", *map(_short, first))
+        return table
 
     def _kinds(self) -> RenderableType:
         table = _table("kinds of task, train", "traces", "rows")
@@ -48,7 +54,8 @@ class SummaryTables:
         return table
 
     def _reasoning(self) -> RenderableType:
-        table = _table("reasoning", "rows", "share")
+        what = "reasoning" if self.summary.serving.thinking else "reasoning, left out"
+        table = _table(what, "rows", "share")
         rows = sum(self.summary.reasoning_rows.values())
         for kind, count in self.summary.reasoning_rows.items():
             table.add_row(REASONING_KINDS[kind], f"{count:,}", f"{count / rows:.0%}")
@@ -61,6 +68,12 @@ class SummaryTables:
         for length, count in self.summary.lengths.items():
             table.add_row(length, f"{count:,}", "█" * max(1, round(BAR * count / most)))
         return table
+
+
+def _short(name: str) -> str:
+    """A trace's id, as the commands take it, and the step if it has one."""
+    id, _, step = name.partition(" ")
+    return f"{id[:SHOWN]} {step}".rstrip()
 
 
 def _counts(what: str, counts: dict[str, int]) -> Table:

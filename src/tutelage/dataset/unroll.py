@@ -1,13 +1,20 @@
 """Make a trace into its rows: one for each assistant message to be learnt."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import NamedTuple
 
 from tutelage.trace import Message, StopReason, Trace
 
-CUT_OFF = (StopReason.TOKEN_LIMIT, StopReason.INVALID_OUTPUT)  # the last message may be half of one
 CUT_OFF_FINISH = "length"
+# Why a message is not taught that was to be learnt.
+CUT_OFF = "a message that was cut off"
+LAST_BEFORE = {
+    StopReason.TOKEN_LIMIT: "the last message before a limit of tokens",
+    StopReason.INVALID_OUTPUT: "the last message before output that could not be read",
+}
+
+Skip = Callable[[int, str], None]  # which of the trace's assistant messages, and why it is not taught
 
 
 class Unrolled(NamedTuple):
@@ -18,8 +25,8 @@ class Unrolled(NamedTuple):
     timestamp: datetime
 
 
-def unroll(trace: Trace) -> Iterator[Unrolled]:
-    """The rows of `trace`. Context-only messages stay in the history; a message that was cut off is not taught.
+def unroll(trace: Trace, on_skip: Skip | None = None) -> Iterator[Unrolled]:
+    """The rows of `trace`. Context-only messages stay in the history; one that may be half of a message is not taught.
 
     What a reviewer wrote in the place of one that was cut off is whole, and taught.
     """
@@ -31,8 +38,14 @@ def unroll(trace: Trace) -> Iterator[Unrolled]:
             continue
         step += 1
         call = calls.get(index)
-        cut_off = (call is not None and call.finish_reason == CUT_OFF_FINISH) or (
-            index == last and trace.stop_reason in CUT_OFF and not (trace.revision > 0 and call is None)
-        )
-        if message.weight > 0 and not cut_off:
+        if message.weight <= 0:
+            continue
+        reason = None
+        if call is not None and call.finish_reason == CUT_OFF_FINISH:
+            reason = CUT_OFF
+        elif index == last and trace.stop_reason in LAST_BEFORE and not (trace.revision > 0 and call is None):
+            reason = LAST_BEFORE[trace.stop_reason]
+        if reason is None:
             yield Unrolled(step, trace.messages[: index + 1], call.started if call else trace.timestamp)
+        elif on_skip:
+            on_skip(step, reason)

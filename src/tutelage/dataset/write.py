@@ -48,6 +48,7 @@ CONVERSATION = pa.schema(
         ("revision", pa.int32()),
         ("step", pa.int32()),
         ("reward", pa.float64()),
+        ("reasoning_written", pa.list_(pa.int32())),  # places of messages whose reasoning was written afterwards
     ]
 )
 SCHEMA = pa.schema(
@@ -79,13 +80,18 @@ class RowWriter:
         finally:
             self._writer.close()
 
-    def add(self, trace: Trace, row: Unrolled, tokens: TokenRow) -> None:
+    def add(self, trace: Trace, row: Unrolled, tokens: TokenRow, written: Set[str | None]) -> None:
         """A row a step, with its tokens."""
         taught = {len(row.messages) - 1}
-        self.add_conversation(trace, row, taught, input_ids=tokens.input_ids, weights=tokens.weights)
+        self.add_conversation(trace, row, taught, written, input_ids=tokens.input_ids, weights=tokens.weights)
 
-    def add_conversation(self, trace: Trace, row: Unrolled, taught: Set[int], **more: Any) -> None:
-        """A conversation whose messages at the places `taught` carry loss."""
+    def add_conversation(
+        self, trace: Trace, row: Unrolled, taught: Set[int], written: Set[str | None], **more: Any
+    ) -> None:
+        """A conversation whose messages at the places `taught` carry loss.
+
+        `written` is what of its reasoning was not recorded, but written afterwards.
+        """
         self.add_record(
             {
                 "id": f"{trace.id}-{trace.revision}-{row.step}",
@@ -99,6 +105,9 @@ class RowWriter:
                 "revision": trace.revision,
                 "step": row.step,
                 "reward": trace.reward,
+                "reasoning_written": [
+                    place for place, message in enumerate(row.messages) if message.reasoning_content in written
+                ],
                 **more,
             }
         )

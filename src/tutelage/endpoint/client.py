@@ -26,6 +26,7 @@ from tutelage.endpoint.errors import (
     NoCompletion,
     Outage,
 )
+from tutelage.endpoint.extra import with_extra
 from tutelage.settings import Sampling
 from tutelage.trace import Message, Tool, ToolCall
 
@@ -73,7 +74,7 @@ class ChatEndpoint:
         self.url = url
         self.model = model
         self.sampling = sampling or Sampling()
-        self._extra = {**self.sampling.extra, **(extra or {})}
+        self._extra = with_extra(self.sampling.extra, extra or {})
         self._key = api_key
         self._client = openai.AsyncOpenAI(
             base_url=url,
@@ -119,7 +120,7 @@ class ChatEndpoint:
         max_tokens: int | None,
         extra: Mapping[str, Any] | None,
     ) -> dict[str, Any]:
-        more = {**self._extra, **(extra or {})}
+        more = with_extra(self._extra, extra or {})
         body: dict[str, Any] = {
             "messages": [message.to_openai(reasoning=send_reasoning) for message in messages],
             "temperature": self.sampling.temperature,

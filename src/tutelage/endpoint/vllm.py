@@ -3,8 +3,9 @@
 Parser names are those of vLLM's pages "Tool Calling" and "Reasoning Outputs" (read in 2026, version 0.26 and later).
 """
 
+import json
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 IMAGE = "vllm/vllm-openai:latest"
@@ -82,6 +83,7 @@ def student_command(
     *,
     chat_format: str,
     chat_template: str,
+    template_fields: Mapping[str, bool],
     name: str = "student",
     rank: int = 16,
     context: int = 2048,
@@ -89,8 +91,8 @@ def student_command(
 ) -> Command:
     """The command that serves the base model under its own name and, with the adapter, as `name`.
 
-    `chat_template` is the file that the student was trained with, `chat_format` the family whose format it writes:
-    both models are asked in it, whatever the base's own is.
+    `chat_template` is the file that the student was trained with, `template_fields` what that is told beside messages
+    and tools, `chat_format` the family whose format it writes: both models are asked in it, whatever the base's own is.
     """
     flags = (
         Flag(f"vllm serve {shlex.quote(base)}", "the base model that the adapter was trained on"),
@@ -100,13 +102,21 @@ def student_command(
         Flag(f"--max-lora-rank {rank}", "the adapter's rank; vLLM refuses one above this"),
         Flag(f"--max-model-len {context}", CONTEXT_WHY),
         Flag(f"--chat-template {shlex.quote(chat_template)}", "the template that the adapter was trained with"),
+        _told(template_fields),
         *_parser_flags(chat_format),
     )
     return Command("vLLM installed here", flags)
 
 
 def model_command(
-    model: str, *, chat_format: str, chat_template: str, name: str = "student", context: int = 2048, port: int = PORT
+    model: str,
+    *,
+    chat_format: str,
+    chat_template: str,
+    template_fields: Mapping[str, bool],
+    name: str = "student",
+    context: int = 2048,
+    port: int = PORT,
 ) -> Command:
     """The command that serves the whole model in the folder `model` as `name`, in the format `chat_format` writes."""
     flags = (
@@ -115,6 +125,7 @@ def model_command(
         Flag(f"--served-model-name {name}", "what a request calls it"),
         Flag(f"--max-model-len {context}", CONTEXT_WHY),
         Flag(f"--chat-template {shlex.quote(chat_template)}", "the template that it was trained with"),
+        _told(template_fields),
         *_parser_flags(chat_format),
     )
     return Command("vLLM installed here", flags)
@@ -127,6 +138,11 @@ def family_of(model: str) -> Family | None:
 
 
 CONTEXT_WHY = "tokens of prompt and completion together; more needs more GPU memory"
+
+
+def _told(template_fields: Mapping[str, bool]) -> Flag:
+    text = f"--default-chat-template-kwargs {shlex.quote(json.dumps(template_fields))}"
+    return Flag(text, "what the rows told the template; a request may say otherwise")
 
 
 def _parser_flags(model: str) -> Sequence[Flag]:

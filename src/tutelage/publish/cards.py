@@ -6,12 +6,16 @@ from typing import Any
 
 from tutelage import __version__
 from tutelage.endpoint.vllm import student_command
+from tutelage.render.serving import Serving
 from tutelage.settings import Settings
 
 EMBEDDED_HUB_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"
 EMBEDDED_LICENCE = "apache-2.0"
 # Of a merged model the repository itself holds the template, and there is no adapter.
-MERGED_FLAGS = ("--port", "--max-model-len", "--enable-auto-tool-choice", "--tool-call-parser", "--reasoning-parser")
+MERGED_FLAGS = (
+    *("--port", "--max-model-len", "--default-chat-template-kwargs"),
+    *("--enable-auto-tool-choice", "--tool-call-parser", "--reasoning-parser"),
+)
 
 
 def model_card(
@@ -23,6 +27,7 @@ def model_card(
     project: Settings,
     training: Mapping[str, Any],
     evaluation: Mapping[str, Any],
+    serving: Serving,
 ) -> str:
     """What it is, what it was trained on, how well it did: from train.json (`training`) and evaluation.json."""
     name = repo_id.rpartition("/")[2]
@@ -42,7 +47,7 @@ def model_card(
         f"its tools. The chat template is the one it was trained with: use it as it stands.",
         _figures(evaluation),
         "## Training\n\n" + _table(training),
-        "## Use\n\n" + _use(base, repo_id, rank or 0, merged, project),
+        "## Use\n\n" + _use(base, repo_id, rank or 0, merged, project, serving),
     ]
     return _header(header) + "\n\n".join(parts) + "\n"
 
@@ -71,7 +76,7 @@ def _figures(evaluation: Mapping[str, Any]) -> str:
     return "## Success on held-out tasks\n\n" + "\n".join(lines) + "\n\n" + " ".join(notes)
 
 
-def _use(base: str, repo_id: str, rank: int, merged: bool, project: Settings) -> str:
+def _use(base: str, repo_id: str, rank: int, merged: bool, project: Settings, serving: Serving) -> str:
     """The commands that serve it, the same as `tutelage serve --engine vllm --print` shows."""
     student = project.student
     own_template = base == EMBEDDED_HUB_ID or student.model.endswith(".gguf")
@@ -80,6 +85,7 @@ def _use(base: str, repo_id: str, rank: int, merged: bool, project: Settings) ->
         repo_id,
         chat_format=student.template if own_template else base,
         chat_template="chat_template.jinja",
+        template_fields=serving.template_fields,
         name=repo_id.rpartition("/")[2],
         rank=rank,
         context=student.context,

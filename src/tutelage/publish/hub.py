@@ -13,12 +13,12 @@ from tutelage.errors import MissingExtra, TutelageError
 from tutelage.project import Project
 from tutelage.publish.cards import EMBEDDED_HUB_ID, model_card
 from tutelage.publish.merge import TOKENIZER_FILES, adapter_base, merge_adapter
-from tutelage.publish.secrets import find_secrets
-from tutelage.render.serving import SERVING_FILE
+from tutelage.publish.secrets import NAMES, find_secrets
+from tutelage.render.serving import SERVING_FILE, planned_serving, read_serving
 from tutelage.render.trained import is_whole, trained_folder, weight_files
 
 DATASET_FILES = ("README.md", "train.parquet", "validation.parquet", "template.jinja", SERVING_FILE)
-SCANNED = ("id", "trace_id", "messages", "tools")  # columns
+SCANNED = ("id", "trace_id", "messages", "tools", *NAMES)  # columns
 NOT_PUSHED = ("README.md", "merged.json", "build.json")
 SHOWN = 5  # secrets that a message names
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors", "adapter.gguf", *TOKENIZER_FILES)
@@ -37,13 +37,15 @@ def push_dataset(
     missing = [name for name in DATASET_FILES if name not in files]
     if missing:
         raise TutelageError(f"{build} holds no {missing[0]}. Run `tutelage dataset build` first.")
-    _require_no_secret(build, repo_id, known_secrets or {})
     # The store is a file of this machine, or a database with a user's name: it tells others nothing.
-    files["build.json"] = json.dumps({key: value for key, value in record.items() if key != "store"}, indent=2).encode()
+    told = json.dumps({key: value for key, value in record.items() if key != "store"}, indent=2)
+    texts = {"README.md": (build / "README.md").read_text(encoding="utf-8"), "build.json": told}
+    _require_no_secret(build, repo_id, known_secrets or {}, texts)
+    files["build.json"] = told.encode()
     return _push("dataset", repo_id, files, private=private, message="Push a dataset of unrolled traces")
 
 
-def _require_no_secret(build: Path, repo_id: str, known: Mapping[str, str]) -> None:
+def _require_no_secret(build: Path, repo_id: str, known: Mapping[str, str], texts: Mapping[str, str]) -> None:
     import pyarrow.parquet as pq
 
     def rows() -> Iterator[dict[str, Any]]:
@@ -53,9 +55,9 @@ def _require_no_secret(build: Path, repo_id: str, known: Mapping[str, str]) -> N
             for batch in file.iter_batches(batch_size=128, columns=columns):
                 yield from batch.to_pylist()
 
-    found = find_secrets(rows(), known)
+    found = find_secrets(rows(), known, texts)
     if found:
-        shown = "\n".join(f"  {secret.what} in trace {secret.trace}, {secret.where}" for secret in found[:SHOWN])
+        shown = "\n".join(f"  {secret.what} in {secret.place}" for secret in found[:SHOWN])
         more = f"\n  and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
         raise TutelageError(
             f"{repo_id} was not pushed: {len(found)} secret{'s' if len(found) > 1 else ''} found.\n{shown}{more}\n"
@@ -94,6 +96,7 @@ def push_model(
         project=project.settings,
         training=_read(training / "train.json", "tutelage train"),
         evaluation=figures,
+        serving=read_serving(adapter) or planned_serving(project.settings),
     )
     with TemporaryDirectory() as scratch:
         tokenizer = Path(scratch)
@@ -174,8 +177,14 @@ def _push(
     api = HfApi(endpoint=os.environ.get("HF_ENDPOINT"), token=token, library_name="tutelage")
     with _clear_errors(repo_id, api.endpoint):
         url = api.create_repo(repo_id, repo_type=kind, private=private, exist_ok=True)
-        if private and not api.repo_info(url.repo_id, repo_type=kind).private:
+        was_private = bool(api.repo_info(url.repo_id, repo_type=kind).private)
+        if private and not was_private:
             raise TutelageError(f"{url.repo_id} exists and is public. Name another, or push with --public.")
+        if not private and was_private:
+            raise TutelageError(
+                f"{url.repo_id} exists and is private, which a push does not change. Make it public in its settings on "
+                "the Hub, or push without --public."
+            )
         operations = [
             CommitOperationAdd(path_in_repo=name, path_or_fileobj=file if isinstance(file, bytes) else str(file))
             for name, file in sorted(files.items())

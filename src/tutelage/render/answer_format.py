@@ -6,7 +6,7 @@ The format is learnt from answers made of marks, in a conversation of two messag
 import ast
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
@@ -59,7 +59,7 @@ class AnswerFormat:
         `answer` as engine_message gives it; `leaves` are its texts.
         """
         for leaf in leaves:
-            tags = self._closes_reasoning if leaf.kind is Kind.REASONING else self._tags
+            tags: Iterable[str] = self._closes_reasoning if leaf.kind is Kind.REASONING else self._tags
             held = next((tag for tag in sorted(tags) if tag in leaf.text), None)
             if held:
                 raise CannotExpress("the answer's text holds the format's own markup", f"{held} in its {leaf.kind}")
@@ -71,6 +71,17 @@ class AnswerFormat:
         declared = {tool["function"]["name"]: tool["function"].get("parameters") for tool in tools}
         for call in calls:
             self._check_arguments(call["function"]["arguments"], declared.get(call["function"]["name"]))
+
+    def empty_thinking(self, completion: str) -> str:
+        """What a completion without reasoning begins with that says only so; "" where the template writes nothing.
+
+        `completion` was checked: its texts hold no markup.
+        """
+        for tag, space in self._closes_reasoning.items():
+            head, found, rest = completion.partition(tag)
+            if found:
+                return head + tag + (space if rest.startswith(space) else "")
+        return ""
 
     def _check_arguments(self, arguments: Mapping[str, Any], schema: object) -> None:
         form = self._arguments
@@ -121,12 +132,15 @@ class AnswerFormat:
         return {tag.rstrip("\0") for tag in TAG.findall(text)}
 
     @cached_property
-    def _closes_reasoning(self) -> set[str]:
-        tags = set()
+    def _closes_reasoning(self) -> dict[str, str]:
+        """The markup after reasoning, and the white space that the template sets behind it."""
+        closing = {}
         for probe in self._probes.values():
-            if probe.leaves[0].kind is Kind.REASONING:
-                tags |= set(TAG.findall(probe.pieces[1])[:1])
-        return tags
+            tag = TAG.search(probe.pieces[1]) if probe.leaves[0].kind is Kind.REASONING else None
+            if tag:
+                after = probe.pieces[1][tag.end() :]
+                closing[tag[0].rstrip("\0")] = after[: len(after) - len(after.lstrip())]
+        return closing
 
     @cached_property
     def _content_is_reasoning(self) -> bool:

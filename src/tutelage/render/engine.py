@@ -37,6 +37,7 @@ class CannotExpress(TutelageError):
     def __init__(self, reason: str, detail: str = "") -> None:
         super().__init__(f"{reason}: {detail}" if detail else reason)
         self.reason = reason  # the same for all rows of its kind, to be counted by
+        self.detail = detail  # of this row
 
 
 class SixDigits(float):

@@ -4,6 +4,7 @@ The dataset and the agent that serves the student call the same function with th
 meets in use what it was trained on.
 """
 
+import re
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from typing import Literal
@@ -53,3 +54,9 @@ def _is_cut(message: Message, policy: CutResults) -> bool:
 def _cut(message: Message, policy: CutResults) -> Message:
     notice = policy.notice.replace("{characters}", str(len(message.content or "")))
     return message.model_copy(update={"content": notice})
+
+
+def results_cut(messages: Sequence[Message], policy: CutResults) -> int:
+    """How many of the results of `messages`, as `fit` gave them, are a notice."""
+    notice = re.compile(re.escape(policy.notice).replace(re.escape("{characters}"), "[0-9]+"))
+    return sum(message.role == "tool" and bool(notice.fullmatch(message.content or "")) for message in messages)

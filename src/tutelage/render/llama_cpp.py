@@ -34,9 +34,9 @@ def finish(source: str, prompt: str) -> str:
     return prompt
 
 
-def variables() -> dict[str, Any]:
+def variables(day: date) -> dict[str, Any]:
     """What every template finds beside messages and tools."""
-    return {"date_string": date.today().strftime("%d %b %Y"), "datetime": date.today().strftime("%b %d %Y")}
+    return {"date_string": day.strftime("%d %b %Y"), "datetime": day.strftime("%b %d %Y")}
 
 
 def _harmony(message: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from functools import cached_property
 from typing import Any
 
@@ -11,7 +12,7 @@ from tutelage.render.marks import Marked, shown
 from tutelage.render.outline import OTHERWISE, Outline, outline
 from tutelage.render.student import Tokenizer
 from tutelage.render.template import Template
-from tutelage.trace import Message, Tool
+from tutelage.trace import Message, Tool, has_reasoning
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class Renderer:
 
     `thinking` off renders with `enable_thinking` false and without any reasoning. `send_reasoning` is the agent's:
     whether reasoning goes back to the model with the history (the template may still drop it from earlier turns).
+    `day` is what templates that name the date take for today; None: today.
     """
 
     def __init__(
@@ -38,9 +40,10 @@ class Renderer:
         *,
         send_reasoning: bool = True,
         engine: Engine = Engine.LLAMA_CPP,
+        day: date | None = None,
     ) -> None:
         self.tokenizer = tokenizer
-        self.template = Template(template, engine, tokenizer.bos, tokenizer.eos)
+        self.template = Template(template, engine, tokenizer.bos, tokenizer.eos, day)
         self.thinking = thinking
         self.send_reasoning = send_reasoning
         self.engine = engine
@@ -56,11 +59,25 @@ class Renderer:
         """What the model should emit after `messages[:-1]`: the last message, to its end-of-turn token included."""
         return self._texts(messages, tools)[1]
 
-    def row(self, messages: Sequence[Message], tools: Sequence[Tool]) -> TokenRow:
-        """The row that teaches the last of `messages`. Raises CannotExpress with the reason where there is none."""
-        prompt, completion = map(self.tokenizer.encode, self._texts(messages, tools))
-        weights = [0.0] * len(prompt) + [messages[-1].weight] * len(completion)
+    def row(self, messages: Sequence[Message], tools: Sequence[Tool], *, teach_empty_thinking: bool = True) -> TokenRow:
+        """The row that teaches the last of `messages`. Raises CannotExpress with the reason where there is none.
+
+        With `teach_empty_thinking` off, what the template writes in the place of missing reasoning carries no loss.
+        """
+        texts = self._texts(messages, tools)
+        prompt, completion = map(self.tokenizer.encode, texts)
+        masked = not teach_empty_thinking and not has_reasoning(messages[-1])
+        block = self._format.empty_thinking(texts[1]) if masked else ""
+        untaught = self._tokens_within(len(block), texts[1], completion) if block else 0
+        weights = [0.0] * (len(prompt) + untaught) + [messages[-1].weight] * (len(completion) - untaught)
         return TokenRow(prompt + completion, weights, len(prompt))
+
+    def _tokens_within(self, characters: int, text: str, ids: Sequence[int]) -> int:
+        """How many of the tokens `ids` of `text` lie within its first so many characters. Raises CannotExpress."""
+        encoded = self.tokenizer.inner.encode(text, add_special_tokens=False)
+        if encoded.ids != ids:
+            raise CannotExpress("the empty think block cannot be told from the rest of the answer, token by token")
+        return sum(end <= characters for _, end in encoded.offsets)
 
     def _texts(self, messages: Sequence[Message], tools: Sequence[Tool]) -> tuple[str, str]:
         """Prompt and completion: exact, or CannotExpress says what the template cannot do."""

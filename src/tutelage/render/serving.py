@@ -20,6 +20,11 @@ class Serving(Plain):
     tool_results: ToolResults  # how longer ones are cut
     over_length: CutResults | None = None  # None: a conversation that is too long is shown as it is
 
+    @property
+    def template_fields(self) -> dict[str, bool]:
+        """What each request tells the template, as the rows did: told nothing, some templates choose otherwise."""
+        return {"enable_thinking": self.thinking}
+
     def write(self, folder: Path) -> None:
         (folder / SERVING_FILE).write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
 

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from datetime import date, datetime
 from functools import lru_cache, partial
 from typing import Any, NoReturn
 
@@ -21,12 +21,23 @@ STRIPS = frozenset(("strip", "lstrip", "rstrip"))
 
 
 class Template:
-    """A compiled chat template; `bos` and `eos` are the texts of the tokenizer's tokens."""
+    """A compiled chat template; `bos` and `eos` are the texts of the tokenizer's tokens.
 
-    def __init__(self, source: str, engine: Engine = Engine.LLAMA_CPP, bos: str = "", eos: str = "") -> None:
+    `day` is the one that it takes for today; None: today, as in the engine.
+    """
+
+    def __init__(
+        self,
+        source: str,
+        engine: Engine = Engine.LLAMA_CPP,
+        bos: str = "",
+        eos: str = "",
+        day: date | None = None,
+    ) -> None:
         """Raises TutelageError where `source` is no Jinja template."""
         self.source = source
         self._engine = engine
+        self._day = day
         self._tokens = {"bos_token": bos, "eos_token": eos}
         try:
             self._compiled = _environment(engine).from_string(source)
@@ -44,9 +55,11 @@ class Template:
     ) -> str:
         """The text for `messages` as engine_message gives them. Raises CannotExpress where the template refuses."""
         variables: dict[str, Any] = {"tools": list(tools) or None, "enable_thinking": thinking, **self._tokens}
+        day = self._day or datetime.now()
+        variables["strftime_now"] = day.strftime
         if self._engine is Engine.LLAMA_CPP:
             messages = llama_cpp.rewrite(self.source, messages)
-            variables |= llama_cpp.variables()
+            variables |= llama_cpp.variables(day)
         elif "<|channel|>" in self.source:
             raise CannotExpress("vLLM writes gpt-oss's prompts by rules of its own, not by the template")
         else:  # as Transformers does
@@ -86,7 +99,6 @@ class _Environment(ImmutableSandboxedEnvironment):
         )
         self.filters["tojson"] = _tojson
         self.globals["raise_exception"] = _raise_exception
-        self.globals["strftime_now"] = lambda form: datetime.now().strftime(form)
         self._safe: dict[tuple[type, str], bool] = {}
 
     def getattr(self, obj: Any, attribute: str) -> Any:

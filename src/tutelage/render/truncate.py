@@ -3,6 +3,7 @@
 The agent cuts by it, the dataset cuts by it again, and so does whatever serves the student: serving.json says how.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Protocol
@@ -16,6 +17,7 @@ Cut = Callable[[str], str]
 
 HEAD = 2 / 3  # of what is shown, where beginning and end are
 TOOL_RESULTS = "tool_results"  # in a trace's metadata
+NOTICES = re.compile(r"\[cut: [0-9]+ ")
 NOTICE = {"characters": 100, "tokens": 60}  # a notice is no longer than that
 
 
@@ -28,6 +30,11 @@ def noted(metadata: Mapping[str, JsonValue]) -> ToolResults | None:
     """How a trace's results were cut; None where it does not say."""
     found = metadata.get(TOOL_RESULTS)
     return None if found is None else ToolResults.model_validate(found)
+
+
+def was_cut(text: str) -> bool:
+    """Whether `text` holds a notice that something was cut, whatever the policy."""
+    return NOTICES.search(text) is not None
 
 
 class Unit(Protocol):

@@ -28,10 +28,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tutelage.errors import TutelageError
 from tutelage.project import Project
-from tutelage.render.renderer import Renderer
 from tutelage.review.access import Access
 from tutelage.review.reruns import Reruns
-from tutelage.review.tokens import project_renderer
+from tutelage.review.tokens import StepRows
 from tutelage.store import TraceStore
 
 HOSTS = ["127.0.0.1", "localhost"]
@@ -55,13 +54,13 @@ class Review:
     reviewer: str
     token: str = field(default_factory=lambda: secrets.token_urlsafe(24))  # of this process
     reruns: Reruns = field(default_factory=Reruns)
-    _renderer: Renderer | None = None
+    _step_rows: StepRows | None = None
 
-    def renderer(self) -> Renderer:
+    def step_rows(self) -> StepRows:
         """Made where it is asked for: the tokenizer takes a second. Raises TutelageError."""
-        if self._renderer is None:
-            self._renderer = project_renderer(self.project)
-        return self._renderer
+        if self._step_rows is None:
+            self._step_rows = StepRows.of(self.project, self.store)
+        return self._step_rows
 
 
 Get = Callable[[Review, Request], Response]

@@ -143,13 +143,13 @@ class TraceStore:
         except IntegrityError as error:
             raise AlreadyRecorded(str(error.orig)) from error
 
-    def tasks(self) -> Iterator[tuple[str, Task]]:
-        """The id of each finished trace, and its task."""
+    def tasks(self) -> Iterator[tuple[str, Task, dict[str, JsonValue]]]:
+        """The id of each finished trace, its task, and what is noted of it."""
         table = schema.traces
-        query = select(table.c.id, table.c.task).where(table.c.finished.is_not(None))
+        query = select(table.c.id, table.c.task, table.c.metadata).where(table.c.finished.is_not(None))
         with self._engine.connect() as connection:
             for row in connection.execute(query):
-                yield row.id, Task.model_validate_json(row.task)
+                yield row.id, Task.model_validate_json(row.task), json.loads(row.metadata)
 
     def metadata(self, run: str) -> Iterator[dict[str, JsonValue]]:
         """What is noted of each finished trace of `run`."""

@@ -12,7 +12,6 @@ from tutelage.review.conversation import PICTURES, blocks
 from tutelage.review.differences import differences
 from tutelage.review.pages.common import back, finished, number, page, redirect, text, verdict
 from tutelage.review.query import ListQuery
-from tutelage.review.tokens import token_row
 from tutelage.store import Judgement
 from tutelage.trace import RERUN, Trace, Verdict
 
@@ -109,7 +108,7 @@ def tokens(review: "Review", request: Request) -> Response:
         raise TutelageError(f"There is no message {index + 1}: the trace has {len(found.messages)}.")
     row, problem = None, ""
     try:
-        row = token_row(review.renderer(), found.messages[: index + 1], found.tools)
+        row = review.step_rows().row(found, index)
     except (TutelageError, ModuleNotFoundError) as error:
         problem = str(error)
         if isinstance(error, ModuleNotFoundError):
