@@ -1,215 +1,40 @@
 """Traces from elsewhere: each format, told by its content; a bad record is named, and the rest comes in."""
 
 import json
-import uuid
 import zipfile
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from hub_server import Hub, Repository
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from lamp_files import (
+    FILES,
+    MESSAGES,
+    STARTED,
+    TOOL,
+    anthropic_log,
+    attribute,
+    claude_code,
+    codex,
+    generation,
+    inspect_log,
+    lines,
+    log,
+    otel,
+    sample,
+    sent_back,
+    span,
+    write,
+)
+from round_trip import came_back
 
 from tutelage.collect import ImportSummary, import_traces
-from tutelage.collect.export import openai_line, otel_line
+from tutelage.collect.export import FORMATS as EXPORTS
 from tutelage.collect.formats import choose
 from tutelage.collect.formats.detect import BEGINNING
-from tutelage.collect.formats.openai import FORMAT as OPENAI
-from tutelage.collect.formats.otel import FORMAT as OTEL
-from tutelage.collect.record import read_message
-from tutelage.dialect.identity import chain
 from tutelage.errors import TutelageError
 from tutelage.store import TraceStore
 from tutelage.trace import Trace, imported_from
-
-CALL = {"id": "call_1", "type": "function", "function": {"name": "look", "arguments": '{"what": "attic"}'}}
-TOOL = {"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}
-MESSAGES: list[dict[str, Any]] = [
-    {"role": "system", "content": "You look."},
-    {"role": "user", "content": "Where is the lamp?"},
-    {"role": "assistant", "content": None, "reasoning_content": "Up there?", "tool_calls": [CALL]},
-    {"role": "tool", "tool_call_id": "call_1", "content": "a lamp"},
-    {"role": "assistant", "content": "In the attic."},
-]
-STARTED = "2026-03-04T05:06:07+00:00"
-
-
-def lines(*values: Any) -> str:
-    return "".join(f"{value if isinstance(value, str) else json.dumps(value)}\n" for value in values)
-
-
-def log(messages: list[dict[str, Any]], at: int = 0) -> dict[str, Any]:
-    """A line of a log of requests: all but the last message were asked."""
-    response = {"created": 1772600767 + at, "choices": [{"message": messages[-1], "finish_reason": "stop"}]}
-    headers = {"Authorization": "Bearer sk-0123456789abcdef0123"}
-    request = {"model": "gpt", "messages": messages[:-1], "tools": [TOOL]}
-    return {"request": request, "response": response, "headers": headers}
-
-
-def sent_back(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """As a client repeats a history: without reasoning."""
-    return [{key: value for key, value in message.items() if key != "reasoning_content"} for message in messages]
-
-
-def anthropic_log() -> dict[str, Any]:
-    use = {"type": "tool_use", "id": "call_1", "name": "look", "input": {"what": "attic"}}
-    result = {"type": "tool_result", "tool_use_id": "call_1", "content": [{"type": "text", "text": "a lamp"}]}
-    return {
-        "timestamp": STARTED,
-        "request": {
-            "model": "claude",
-            "system": "You look.",
-            "tools": [{"name": "look", "input_schema": {"type": "object"}}],
-            "messages": [
-                {"role": "user", "content": "Where is the lamp?"},
-                {"role": "assistant", "content": [{"type": "thinking", "thinking": "Up there?"}, use]},
-                {"role": "user", "content": [result]},
-            ],
-        },
-        "response": {"content": [{"type": "text", "text": "In the attic."}], "stop_reason": "end_turn"},
-    }
-
-
-def attribute(key: str, value: Any) -> dict[str, Any]:
-    return {"key": key, "value": {"stringValue": value if isinstance(value, str) else json.dumps(value)}}
-
-
-def span(messages: list[dict[str, Any]], start: int) -> dict[str, Any]:
-    def parts(message: dict[str, Any]) -> list[dict[str, Any]]:
-        if message["role"] == "tool":
-            return [{"type": "tool_call_response", "id": message["tool_call_id"], "response": message["content"]}]
-        found = []
-        if message.get("reasoning_content"):
-            found.append({"type": "reasoning", "content": message["reasoning_content"]})
-        if message["content"]:
-            found.append({"type": "text", "content": message["content"]})
-        for call in message.get("tool_calls", ()):
-            function = call["function"]
-            arguments = json.loads(function["arguments"])
-            found.append({"type": "tool_call", "id": call["id"], "name": function["name"], "arguments": arguments})
-        return found
-
-    told = [{"role": message["role"], "parts": parts(message)} for message in messages]
-    return {
-        "traceId": "a1",
-        "spanId": f"b{start}",
-        "startTimeUnixNano": str(1772600767 * 10**9 + start),
-        "attributes": [
-            attribute("gen_ai.operation.name", "chat"),
-            attribute("gen_ai.request.model", "gpt"),
-            attribute("gen_ai.system_instructions", told[0]["parts"]),
-            attribute("gen_ai.input.messages", told[1:-1]),
-            attribute("gen_ai.output.messages", [{**told[-1], "finish_reason": "stop"}]),
-            attribute("gen_ai.tool.definitions", [{"type": "function", **TOOL["function"]}]),  # type: ignore[dict-item]
-        ],
-    }
-
-
-def otel(*spans: dict[str, Any]) -> dict[str, Any]:
-    other = {"traceId": "a1", "spanId": "c", "name": "execute_tool look", "attributes": []}
-    return {"resourceSpans": [{"scopeSpans": [{"spans": [other, *spans]}]}]}
-
-
-def generation(messages: list[dict[str, Any]], at: int) -> dict[str, Any]:
-    return {
-        "id": f"o{at}",
-        "traceId": "t1",
-        "type": "GENERATION",
-        "model": "gpt",
-        "startTime": f"2026-03-04T05:06:0{at}Z",
-        "input": {"messages": messages[:-1], "tools": [TOOL]},
-        "output": messages[-1],
-    }
-
-
-def sample() -> dict[str, Any]:
-    answer = {"role": "assistant", "content": [{"type": "reasoning", "reasoning": "Up there?"}], "tool_calls": []}
-    answer["tool_calls"] = [{"id": "call_1", "function": "look", "arguments": {"what": "attic"}, "type": "function"}]
-    tool = {"name": "look", "description": "", "parameters": {"type": "object", "properties": {}, "anyOf": None}}
-    return {
-        "id": 7,
-        "epoch": 1,
-        "messages": [
-            MESSAGES[0],
-            {"role": "user", "content": "attachment://a"},
-            answer,
-            {"role": "tool", "tool_call_id": "call_1", "content": "a lamp", "function": "look"},
-            {"role": "assistant", "content": "In the attic."},
-        ],
-        "attachments": {"a": "Where is the lamp?"},
-        "scores": {"match": {"value": "C"}},
-        "events": [{"event": "model", "tools": [tool]}],
-    }
-
-
-def inspect_log(*samples: Any) -> dict[str, Any]:
-    return {"version": 2, "eval": {"model": "gpt", "created": STARTED, "task": "attic"}, "samples": list(samples)}
-
-
-def claude_code() -> list[dict[str, Any]]:
-    use = {"type": "tool_use", "id": "call_1", "name": "look", "input": {"what": "attic"}}
-    answers = [{"type": "thinking", "thinking": "Up there?", "signature": "x"}, use]
-    told: list[tuple[str, Any]] = [("user", {"role": "user", "content": "Where is the lamp?"})]
-    told += [
-        ("assistant", {"role": "assistant", "id": "m1", "model": "claude", "content": [block]}) for block in answers
-    ]
-    told.append(
-        ("user", {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "call_1", "content": "a lamp"}]})
-    )
-    text = {"type": "text", "text": "In the attic."}
-    told.append(("assistant", {"role": "assistant", "id": "m2", "model": "claude", "content": [text]}))
-    common = {"sessionId": "s", "isSidechain": False, "timestamp": STARTED, "version": "2.1.0"}
-    found: list[dict[str, Any]] = [{"type": "summary", "summary": "The lamp", "leafUuid": "u4"}]
-    for number, (kind, message) in enumerate(told):
-        parent = f"u{number - 1}" if number else None
-        found.append({**common, "type": kind, "uuid": f"u{number}", "parentUuid": parent, "message": message})
-    return found
-
-
-def codex() -> list[dict[str, Any]]:
-    user = [{"type": "input_text", "text": "Where is the lamp?"}]
-    items: list[dict[str, Any]] = [
-        {"type": "message", "role": "user", "content": user},
-        {"type": "reasoning", "summary": [{"type": "summary_text", "text": "Up there?"}], "encrypted_content": "x"},
-        {"type": "function_call", "name": "look", "arguments": '{"what": "attic"}', "call_id": "call_1"},
-        {"type": "function_call_output", "call_id": "call_1", "output": "a lamp"},
-        {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "In the attic."}]},
-    ]
-    meta = {"id": "s", "cli_version": "1", "base_instructions": {"text": "You look."}}
-    told = [("session_meta", meta), ("turn_context", {"model": "gpt"}), ("event_msg", {"type": "task_started"})]
-    told += [("response_item", item) for item in items]
-    return [{"timestamp": STARTED, "type": kind, "payload": payload} for kind, payload in told]
-
-
-def parquet(path: Path, rows: list[dict[str, Any]]) -> None:
-    pq.write_table(pa.Table.from_pylist(rows), path)
-
-
-FILES: dict[str, tuple[str, Any]] = {
-    "trace": ("a.json", {"timestamp": STARTED, "model": "gpt", "messages": MESSAGES, "tools": [TOOL]}),
-    "openai": ("a.jsonl", [{"messages": MESSAGES, "tools": [TOOL]}]),
-    "openai log": ("b.jsonl", [log(MESSAGES[:3]), log(sent_back(MESSAGES), 1)]),
-    "openai anthropic": ("c.jsonl", [anthropic_log()]),
-    "huggingface": ("a.parquet", [{"messages": sent_back(MESSAGES), "tools": json.dumps([TOOL]), "id": 1}]),
-    "otel": ("d.jsonl", [otel(span(sent_back(MESSAGES), 5)), otel(span(MESSAGES[:3], 1))]),
-    "langfuse": ("e.json", {"data": [generation(MESSAGES[:3], 1), generation(sent_back(MESSAGES), 2)]}),
-    "langfuse trace": ("f.json", [{"id": "t1", "observations": [generation(MESSAGES, 1), {"type": "SPAN"}]}]),
-    "inspect": ("g.json", inspect_log(sample())),
-    "claude-code": ("h.jsonl", claude_code()),
-    "codex": ("i.jsonl", codex()),
-}
-
-
-def write(folder: Path, name: str, value: Any) -> Path:
-    path = folder / name
-    if name.endswith(".parquet"):
-        parquet(path, value)
-    else:
-        path.write_text(lines(*value) if name.endswith("l") else json.dumps(value))
-    return path
 
 
 def brought_in(store: TraceStore, path: Path, **more: Any) -> tuple[ImportSummary, list[Trace]]:
@@ -321,6 +146,121 @@ def test_a_bad_record_is_named_and_the_rest_comes_in(store: TraceStore, tmp_path
     assert f"{file}, {where}: " in summary.faults[0].sentence()
 
 
+def test_a_byte_that_is_no_text_costs_its_own_line(store: TraceStore, tmp_path: Path) -> None:
+    good = json.dumps({"messages": MESSAGES, "tools": [TOOL]}).encode()
+    (tmp_path / "a.jsonl").write_bytes(b"\n".join([good, good.replace(b"lamp", b"l\xffmp"), good.replace(b"?", b"!")]))
+    whole = json.dumps(FILES["trace"][1], indent=1).encode().replace(b"lamp", b"l\xffmp", 1)
+    (tmp_path / "b.json").write_bytes(whole)
+    summary, traces = brought_in(store, tmp_path)
+    assert len(traces) == 2
+    assert [fault.sentence() for fault in summary.faults] == [
+        f"a.jsonl, line 2: it is not UTF-8 text (byte {good.index(b'lamp') + 2}).",
+        f"b.json: it is not UTF-8 text (byte {whole.index(bytes([255])) + 1}).",
+    ]
+
+
+def test_a_bad_span_is_named_and_the_others_come_in(store: TraceStore, tmp_path: Path) -> None:
+    no_time, no_number = {**span(MESSAGES[:3], 1), "startTimeUnixNano": "soon"}, span(MESSAGES, 2)
+    no_number["attributes"] = [*no_number["attributes"], {"key": "n", "value": {"intValue": "many"}}]
+    no_answer = {**span(MESSAGES, 3), "attributes": [attribute("gen_ai.output.messages", [])]}
+    export = otel(no_time, no_number, no_answer, span(MESSAGES, 4))
+    summary, traces = brought_in(store, write(tmp_path, "a.json", export))
+    assert len(traces) == 1
+    assert [(fault.where, fault.key) for fault in summary.faults] == [
+        ("span 2", "startTimeUnixNano"),
+        ("span 3", ""),
+        ("span 4", "gen_ai.output.messages"),
+    ]
+
+
+def test_of_several_answers_in_a_span_the_first_is_taken(store: TraceStore, tmp_path: Path) -> None:
+    twice = span(MESSAGES, 1)
+    answers = [{"role": "assistant", "parts": [{"type": "text", "content": text}]} for text in ("Up.", "Down.")]
+    twice["attributes"] = [*twice["attributes"], attribute("gen_ai.output.messages", answers)]
+    _, (trace,) = brought_in(store, write(tmp_path, "a.json", otel(twice)))
+    assert [message.content for message in trace.messages[-2:]] == ["a lamp", "Up."]
+
+
+@pytest.mark.parametrize("packed", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_a_broken_sample_of_an_archive_costs_no_other(store: TraceStore, tmp_path: Path, packed: int) -> None:
+    path = tmp_path / "log.eval"
+    with zipfile.ZipFile(path, "w", packed) as file:
+        file.writestr("header.json", json.dumps({"version": 2, "eval": {"model": "gpt", "created": STARTED}}))
+        for number in (7, 8):
+            file.writestr(f"samples/{number}_epoch_1.json", json.dumps({**sample(), "id": number}))
+        place = file.getinfo("samples/7_epoch_1.json").header_offset + 80
+    data = path.read_bytes()
+    path.write_bytes(data[:place] + b"\xff\xff\xff\xff" + data[place + 4 :])
+    summary, (trace,) = brought_in(store, path)
+    assert trace.metadata["record"]["sample"] == "8"  # type: ignore[index,call-overload]
+    assert [fault.where for fault in summary.faults] == ["samples/7_epoch_1.json"]
+    assert "is broken" in summary.faults[0].why
+
+
+def langchain() -> list[dict[str, Any]]:
+    """Two generations as Langfuse's handler for LangChain writes them."""
+    call = {"name": "look", "args": {"what": "attic"}, "id": "call_1", "type": "tool_call"}
+    use = {"type": "tool_use", "id": "call_1", "name": "look", "input": {"what": "attic"}}
+    blocks = [{"type": "thinking", "thinking": "Up there?"}, {"type": "text", "text": "I look."}, use]
+    asked = [MESSAGES[0], {**MESSAGES[1], "additional_kwargs": {"name": "somebody"}}]
+    looks = {"role": "assistant", "content": blocks, "tool_calls": [call]}
+    tool = {"role": "tool", "content": TOOL}
+    common = {"traceId": "t1", "type": "GENERATION"}
+    told = [*asked, looks, MESSAGES[3]]
+    return [
+        {
+            **common,
+            "id": "o1",
+            "startTime": STARTED,
+            "providedModelName": "gpt",
+            "input": [*asked, tool],
+            "output": looks,
+        },
+        {
+            **common,
+            "id": "o2",
+            "startTime": STARTED,
+            "provided_model_name": "gpt",
+            "input": [*told, tool],
+            "output": MESSAGES[4],
+        },
+    ]
+
+
+def test_messages_and_tools_of_langchain_in_langfuse_are_read(store: TraceStore, tmp_path: Path) -> None:
+    summary, (trace,) = brought_in(store, write(tmp_path, "a.json", langchain()))
+    assert (summary.faults, trace.model, [tool.to_openai() for tool in trace.tools]) == ([], "gpt", [TOOL])
+    assert [message.role for message in trace.messages] == [message["role"] for message in MESSAGES]
+    looks = trace.messages[2]
+    assert (looks.content, looks.reasoning_content, looks.weight) == ("I look.", "Up there?", 1)
+    assert [(call.id, call.name, call.arguments) for call in looks.tool_calls] == [
+        ("call_1", "look", '{"what": "attic"}')
+    ]
+    anthropics = [{**found, "input": [{"role": "user", "content": "Look."}]} for found in langchain()[:1]]
+    anthropics[0]["input"].append({"role": "tool", "content": {"name": "look", "input_schema": {"type": "object"}}})
+    import_traces(store, write(tmp_path, "b.json", anthropics), run="other")
+    ((tool,),) = [trace.tools for trace in store.traces(run="other")]
+    assert tool.to_openai()["function"] == {"name": "look", "parameters": {"type": "object"}}
+
+
+def test_what_branches_of_a_log_share_is_taught_once_and_a_log_that_grew_adds_what_is_new(
+    store: TraceStore, tmp_path: Path
+) -> None:
+    user, answer = MESSAGES[1], MESSAGES[4]
+    branches = [
+        [user, answer, {"role": "user", "content": text}, {"role": "assistant", "content": text}] for text in "AB"
+    ]
+    path = write(tmp_path, "a.jsonl", [log([user, answer]), log(branches[0], 1)])
+    assert import_traces(store, path).imported == 1
+    summary, traces = brought_in(store, write(tmp_path, "a.jsonl", [log([user, answer]), *map(log, branches)]))
+    assert (summary.imported, summary.known) == (1, 1)
+    taught = [
+        [message.content for message in trace.messages if message.role == "assistant" and message.weight]
+        for trace in traces
+    ]
+    assert sorted(taught) == [["B"], ["In the attic.", "A"]]
+
+
 def test_a_log_in_inspects_own_archive_is_read(store: TraceStore, tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "log.eval", "w") as archive:
         archive.writestr("header.json", json.dumps({"version": 2, "eval": {"model": "gpt", "created": STARTED}}))
@@ -380,6 +320,7 @@ def test_side_chains_and_compacted_contexts_of_session_files_are_traces_of_their
         }
         for line in claude_code()[1:]
     ]
+    side[0]["message"] = {"role": "user", "content": "Somebody looks for a lamp."}
     compacted = {
         "timestamp": STARTED,
         "type": "compacted",
@@ -388,9 +329,7 @@ def test_side_chains_and_compacted_contexts_of_session_files_are_traces_of_their
     write(tmp_path, "a.jsonl", [*claude_code(), *side])
     write(tmp_path, "b.jsonl", [*codex(), compacted, *codex()[-1:]])
     _, traces = brought_in(store, tmp_path)
-    assert (
-        sorted(trace.task.kind for trace in traces) == ["compacted", "imported", "imported", "sub-agent"][: len(traces)]
-    )
+    assert sorted(trace.task.kind for trace in traces) == ["compacted", "imported", "imported", "sub-agent"]
 
 
 def test_lines_between_messages_of_a_session_file_cut_no_conversation(store: TraceStore, tmp_path: Path) -> None:
@@ -460,58 +399,7 @@ def test_a_format_that_is_named_is_taken_and_one_that_is_not_known_is_one_senten
 @pytest.mark.parametrize("name", FILES)
 def test_what_is_exported_comes_in_again_as_it_was(store: TraceStore, tmp_path: Path, name: str) -> None:
     _, (trace,) = brought_in(store, write(tmp_path, *FILES[name]))
-    (tmp_path / "out.jsonl").write_text(openai_line(trace) + "\n")
-    (record,) = [entry.read() for entry in OPENAI.read(tmp_path / "out.jsonl")]
-    assert (record.messages, record.model, record.timestamp) == (trace.messages, trace.model, trace.timestamp)
-    assert [json.loads(tool.definition) for tool in record.tools] == [tool.to_openai() for tool in trace.tools]
-    (tmp_path / "out.jsonl").write_text(otel_line(trace) + "\n")
-    (record,) = [entry.read() for entry in OTEL.read(tmp_path / "out.jsonl")]
-    assert chain(record.messages) == chain(trace.messages)
-    told = [[(message.reasoning_content, message.weight) for message in each.messages] for each in (record, trace)]
-    assert told[0] == told[1]
-
-
-def came_back(trace: Trace) -> Any:
-    """A trace's messages after it was written in the form that Tutelage exports, and read."""
-    told = json.loads(openai_line(trace))
-    return tuple(read_message(entry, "") for entry in told["messages"])
-
-
-KEYS = ["role", "content", "messages", "type", "message", "response", "request", "payload", "parts", "output", "input"]
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers(-3, 2**40) | st.floats(allow_nan=False) | st.text(max_size=8),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS), inner, max_size=3),
-    max_leaves=6,
-)
-
-
-def damaged(draw: Any, value: Any) -> Any:
-    """`value` with something put in the place of something in it."""
-    if not isinstance(value, (dict, list)) or not value or draw(st.integers(0, 3)) == 0:
-        return draw(JSON)
-    if isinstance(value, list):
-        index = draw(st.integers(0, len(value) - 1))
-        return [*value[:index], damaged(draw, value[index]), *value[index + 1 :]]
-    key = draw(st.sampled_from(sorted(value)))
-    if draw(st.integers(0, 5)) == 0:
-        return {name: item for name, item in value.items() if name != key}
-    return {**value, key: damaged(draw, value[key])}
-
-
-@pytest.mark.parametrize("name", [name for name in FILES if name != "huggingface"])
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(data=st.data())
-def test_no_damage_to_a_file_ends_in_more_than_a_fault(
-    tmp_path: Path, store: TraceStore, name: str, data: st.DataObject
-) -> None:
-    file, value = FILES[name]
-    broken = damaged(data.draw, value)
-    if file.endswith("l") and not isinstance(broken, list):
-        broken = [broken]
-    path = write(tmp_path, file, broken)
-    for format in (None, name.split()[0]):
-        summary = import_traces(store, path, format=format, run=uuid.uuid4().hex)
-        traces = list(store.traces(run=summary.run))
-        assert summary.imported == len(traces)
-        for trace in traces:
-            assert came_back(trace) == trace.messages
+    for form in EXPORTS:
+        record = came_back(trace, form, tmp_path)
+        assert (record.messages, record.model, record.timestamp) == (trace.messages, trace.model, trace.timestamp)
+        assert [json.loads(tool.definition) for tool in record.tools] == [tool.to_openai() for tool in trace.tools]

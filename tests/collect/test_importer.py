@@ -164,6 +164,33 @@ def test_other_ways_of_writing_the_same_are_read() -> None:
         parsed('{"timestamp": NaN}')
 
 
+def test_messages_of_the_api_before_tool_calls_are_read() -> None:
+    messages = [
+        {"role": "developer", "content": "Be short."},
+        {"role": "user", "content": "Look twice."},
+        *(
+            message
+            for what in ("12", "13")
+            for message in (
+                {
+                    "role": "assistant",
+                    "content": None,
+                    "function_call": {"name": "look", "arguments": f'{{"n": {what}}}'},
+                },
+                {"role": "function", "name": "look", "content": what},
+            )
+        ),
+        {"role": "assistant", "content": "12 and 13."},
+    ]
+    record = read_record(trace(messages=messages))
+    assert [message.role for message in record.messages] == ["system", "user", *["assistant", "tool"] * 2, "assistant"]
+    assert [call.arguments for message in record.messages for call in message.tool_calls] == ['{"n": 12}', '{"n": 13}']
+    assert [message.content for message in record.messages if message.role == "tool"] == ["12", "13"]
+    assert not record.ignored
+    with pytest.raises(BadRecord, match=r"tool_calls\[0\]\.function"):
+        read_record(trace(messages=[messages[1], {"role": "assistant", "function_call": "auto"}]))
+
+
 def test_a_folder_without_a_trace_is_one_sentence(store: TraceStore, tmp_path: Path) -> None:
     with pytest.raises(TutelageError, match=r"holds no file of a known kind"):
         import_traces(store, write(tmp_path / "in"))

@@ -9,7 +9,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pydantic import JsonValue
+
 from tutelage.collect.formats import NOT_AS_WRITTEN, Entry, Format, choose, files_of, local
+from tutelage.collect.known import Known
 from tutelage.collect.record import BadRecord, Record, parsed
 from tutelage.dialect import Unreadable
 from tutelage.errors import TutelageError
@@ -40,7 +43,7 @@ class ImportSummary:
     files: int
     records: int = 0
     imported: int = 0
-    known: int = 0  # imported before, or twice in the files
+    known: int = 0  # imported before, or twice in the files, or nothing in them is new
     faults: list[Fault] = field(default_factory=list)
     ignored: dict[str, int] = field(default_factory=dict)  # keys of messages that Tutelage does not keep -> messages
 
@@ -70,7 +73,8 @@ def import_traces(
 ) -> ImportSummary:
     """Store the traces of a file, of a folder of files, or of a dataset on the Hugging Face Hub (hf:OWNER/NAME).
 
-    Those that are there already are left as they are.
+    Those that are there already are left as they are. Of conversations that repeat each other, or what was imported
+    before, each step is taught once.
 
     Each file's format is told by its content, unless `format` names it. A trace becomes a task of its own, named by its
     prompt and tools; with `approve_as` that reviewer approves it. A record with a fault is named in the summary, the
@@ -81,19 +85,18 @@ def import_traces(
         choices = {file: choose(file, format) for file in files}
         summary = ImportSummary(run, len(files))
         ignored: Counter[str] = Counter()
-        known = {str(note["sha256"]) for note in map(imported_from, store.metadata(run)) if note}
+        known = Known(note for note in map(imported_from, store.metadata(run)) if note)
         attempts = Counter(task_id for task_id, _ in store.finished(run))
         waiting: list[Trace] = []
         for done, file in enumerate(files, 1):
             for record in _read(file, choices[file], summary):
-                digest = _digest(record)
-                if digest in known:
+                found = known.new(record)
+                if found is None:
                     summary.known += 1
                     continue
-                known.add(digest)
                 ignored += record.ignored
                 name = file.name if place == Path(source) else f"{source}/{file.relative_to(place)}"
-                waiting.append(_trace(record, run, name, digest, attempts))
+                waiting.append(_trace(*found, run, name, attempts))
                 if len(waiting) == BATCH:
                     summary.imported += _store(store, waiting, approve_as)
             if on_progress:
@@ -121,8 +124,6 @@ def _read(file: Path, format: Format | None, summary: ImportSummary) -> Iterator
                 fault(entry.where, BadRecord("", f"it is not written as its format is ({error!r})"))
     except (BadRecord, Unreadable) as error:
         fault("", error)
-    except UnicodeDecodeError:
-        fault("", BadRecord("", "it is not UTF-8 text"))
     except OSError as error:
         fault("", BadRecord("", f"it could not be read ({error.strerror})"))
     except NOT_AS_WRITTEN as error:
@@ -133,7 +134,7 @@ def _of_no_format(file: Path) -> Iterator[Entry]:
     """What is wrong with a file that no format knows."""
 
     def fail() -> Record:
-        parsed(file.read_text(encoding="utf-8-sig"))
+        parsed(file.read_bytes())
         raise BadRecord("", "it is of no known format; name one with --format")
 
     yield Entry("", fail)
@@ -153,7 +154,7 @@ def _store(store: TraceStore, traces: list[Trace], approve_as: str | None) -> in
     return count
 
 
-def _trace(record: Record, run: str, file: str, digest: str, attempts: Counter[str]) -> Trace:
+def _trace(record: Record, note: dict[str, JsonValue], run: str, file: str, attempts: Counter[str]) -> Trace:
     turns = tuple(message.content or "" for message in record.messages if message.role == "user")
     task = Task(id="imported", turns=turns, kind=record.kind)
     timestamp = record.timestamp or now()
@@ -180,13 +181,5 @@ def _trace(record: Record, run: str, file: str, digest: str, attempts: Counter[s
         stop_reason=StopReason.ANSWER if answered else StopReason.UNKNOWN,
         reward=record.reward,
         reward_reason="as imported" if record.reward is not None else "",
-        metadata={IMPORTED: {"file": file, "sha256": digest}, **({"record": record.more} if record.more else {})},
+        metadata={IMPORTED: {"file": file, **note}, **({"record": record.more} if record.more else {})},
     )
-
-
-def _digest(record: Record) -> str:
-    """Tells whether a record was imported before; where its file lies does not count."""
-    messages = [message.model_dump(mode="json", exclude_defaults=True) for message in record.messages]
-    timestamp = record.timestamp.isoformat() if record.timestamp else None
-    parts = [timestamp, record.model, messages, [tool.definition for tool in record.tools]]
-    return hashlib.sha256(json.dumps(parts, ensure_ascii=False).encode()).hexdigest()

@@ -1,8 +1,8 @@
 """One trace as another program wrote it: JSON with `timestamp`, `model`, `messages` and `tools`.
 
 Messages are in OpenAI's chat format. Reasoning may stand under `reasoning_content` or `reasoning`, content may be a
-list of text parts, arguments may be objects, `tools` may be JSON text. `weight` or `loss_mask` 0 on an assistant
-message marks it as context only. `reward`, from 0 to 1, may stand beside `messages`.
+list of text parts, arguments may be objects, `tools` may be JSON text, a call may be a `function_call`. `weight` or
+`loss_mask` 0 on an assistant message marks it as context only. `reward`, from 0 to 1, may stand beside `messages`.
 """
 
 import json
@@ -20,8 +20,9 @@ from tutelage.trace import Message, Role, Tool, ToolCall
 KNOWN = {"timestamp", "model", "messages", "tools", "reward"}
 MESSAGE_KEYS = {
     *("role", "content", "reasoning_content", "reasoning", "tool_calls", "tool_call_id", "name", "weight"),
-    *("loss_mask", "is_error"),
+    *("loss_mask", "is_error", "function_call"),
 }
+ROLES = {"developer": "system", "function": "tool"}  # names that mean the same
 MILLISECONDS = 1e11  # a number above it counts them: in seconds it would be the year 5138
 TIMESTAMP = "%Y%m%d_%H%M%S"  # beside ISO 8601 and seconds since 1970
 
@@ -43,6 +44,8 @@ class Record:
     reward: float | None = None
     more: dict[str, JsonValue] = field(default_factory=dict)  # what else stood beside the messages
     kind: str = "imported"  # of its task
+    repeats: bool = False  # its steps may stand in other records too, as those of logs and sessions do
+    after: tuple[Message, ...] = ()  # what follows its last step, where `messages` are a recorded call
     ignored: Counter[str] = field(default_factory=Counter)  # keys of messages that nobody reads -> how often
 
 
@@ -57,7 +60,7 @@ def read_record(data: Any) -> Record:
     if not isinstance(entries, list) or not entries:
         raise BadRecord("messages", "not a list of messages")
     ignored: Counter[str] = Counter()
-    messages = tuple(read_message(entry, f"messages[{index}]", ignored) for index, entry in enumerate(entries))
+    messages = read_messages(entries, "messages", ignored)
     check_order(messages)
     return Record(
         timestamp=read_time(data["timestamp"]),
@@ -70,14 +73,22 @@ def read_record(data: Any) -> Record:
     )
 
 
-def parsed(text: str) -> Any:
+def decoded(data: bytes) -> str:
+    """Raises BadRecord."""
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise BadRecord("", f"it is not UTF-8 text (byte {error.start + 1})") from None
+
+
+def parsed(text: str | bytes) -> Any:
     """A JSON value that every store takes. Raises BadRecord."""
 
     def refuse(name: str) -> NoReturn:
         raise BadRecord("", f"not valid JSON: {name} is no number there")
 
     try:
-        data = json.loads(text, parse_constant=refuse)
+        data = json.loads(decoded(text) if isinstance(text, bytes) else text, parse_constant=refuse)
         json.dumps(data, ensure_ascii=False).encode()
     except json.JSONDecodeError as error:
         raise BadRecord("", f"not valid JSON: line {error.lineno}: {error.msg}") from None
@@ -108,11 +119,25 @@ def _iso(text: str) -> datetime:
         return datetime.fromisoformat(text)
 
 
+def read_messages(entries: list[Any], key: str, ignored: Counter[str] | None = None) -> tuple[Message, ...]:
+    """Chat messages, also of the API before `tool_calls`, whose calls and results have no ids. Raises BadRecord."""
+    found = []
+    last = ""  # the id given to the last call without one
+    for index, entry in enumerate(entries):
+        if isinstance(entry, dict) and entry.get("function_call") and not entry.get("tool_calls"):
+            last = f"call_{index}"
+            entry = {**entry, "tool_calls": [{"id": last, "function": entry["function_call"]}]}
+        elif isinstance(entry, dict) and entry.get("role") == "function":
+            entry = {**entry, "tool_call_id": entry.get("tool_call_id") or last}
+        found.append(read_message(entry, f"{key}[{index}]", ignored))
+    return tuple(found)
+
+
 def read_message(entry: Any, key: str, ignored: Counter[str] | None = None) -> Message:
     """A chat message; `ignored` counts the keys of it that nobody reads. Raises BadRecord with the key."""
     if not isinstance(entry, dict):
         raise BadRecord(key, "not a JSON object")
-    role = entry.get("role")
+    role = ROLES.get(str(entry.get("role")), entry.get("role"))
     if role not in get_args(Role):
         raise BadRecord(f"{key}.role", f"{role!r} is none of {', '.join(get_args(Role))}")
     if ignored is not None:
@@ -122,15 +147,19 @@ def read_message(entry: Any, key: str, ignored: Counter[str] | None = None) -> M
     calls = entry.get("tool_calls") or []
     if not isinstance(calls, list):
         raise BadRecord(f"{key}.tool_calls", "not a list")
+    if calls and role != "assistant":
+        raise BadRecord(f"{key}.tool_calls", f"a {role} message calls no tools")
+    reasoning = _text(entry.get("reasoning_content"), f"{key}.reasoning_content") or _text(
+        entry.get("reasoning"), f"{key}.reasoning"
+    )
     return Message(
         role=role,
         content=_content(entry.get("content"), f"{key}.content"),
-        reasoning_content=_text(entry.get("reasoning_content"), f"{key}.reasoning_content")
-        or _text(entry.get("reasoning"), f"{key}.reasoning"),
+        reasoning_content=(reasoning or None) if role == "assistant" else None,
         tool_calls=tuple(_call(call, f"{key}.tool_calls[{number}]") for number, call in enumerate(calls)),
         tool_call_id=_text(entry.get("tool_call_id"), f"{key}.tool_call_id") if role == "tool" else None,
-        weight=_weight(entry, key) if role == "assistant" else 1.0,
-        is_error=bool(entry.get("is_error")),
+        weight=read_weight(entry, key) if role == "assistant" else 1.0,
+        is_error=role == "tool" and bool(entry.get("is_error")),
     )
 
 
@@ -154,11 +183,11 @@ def _call(call: Any, key: str) -> ToolCall:
     arguments = function.get("arguments")
     if not isinstance(arguments, str):
         arguments = json.dumps(arguments or {}, ensure_ascii=False)
-    id = _text(call.get("id"), f"{key}.id") or _missing(f"{key}.id")
-    return ToolCall(id=id, name=name, arguments=arguments)
+    id = _text(call.get("id"), f"{key}.id")
+    return ToolCall(id=_missing(f"{key}.id") if id is None else id, name=name, arguments=arguments)
 
 
-def _weight(entry: dict[str, Any], key: str) -> float:
+def read_weight(entry: dict[str, Any], key: str) -> float:
     """1 unless `weight` or `loss_mask` says less."""
     marks = [_number(entry.get(name), f"{key}.{name}", None) for name in ("weight", "loss_mask")]
     return min((mark for mark in marks if mark is not None), default=1.0)
@@ -170,6 +199,11 @@ def check_order(messages: Sequence[Message]) -> None:
         raise BadRecord("messages", "no user message: nothing says what was asked")
     if not any(message.role == "assistant" for message in messages):
         raise BadRecord("messages", "no assistant message: there is nothing to learn")
+    check_results(messages)
+
+
+def check_results(messages: Sequence[Message]) -> None:
+    """Raises BadRecord unless every result has a call before it."""
     waiting: set[str | None] = set()
     for index, message in enumerate(messages):
         waiting.update(call.id for call in message.tool_calls)
@@ -187,7 +221,7 @@ def read_tools(value: Any) -> tuple[Tool, ...]:
         raise BadRecord("tools", "not a list of tools")
     tools = []
     for index, tool in enumerate(value):
-        function = tool.get("function") if isinstance(tool, dict) else None
+        function = tool.get("function", tool.get("custom")) if isinstance(tool, dict) else None
         if not isinstance(function, dict):
             raise BadRecord(f"tools[{index}].function", 'missing: write {"type": "function", "function": {"name": …}}')
         name = _text(function.get("name"), f"tools[{index}].function.name") or _missing(f"tools[{index}].function.name")

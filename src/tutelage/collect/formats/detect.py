@@ -89,7 +89,7 @@ def _beginning(path: Path) -> list[Any]:
             continue
     if not any(isinstance(value, (dict, list)) for value in found):
         try:
-            found = [json.loads(text if whole else path.read_text(encoding="utf-8-sig"))]
+            found = [json.loads(text if whole else path.read_bytes().decode("utf-8-sig", errors="replace"))]
         except (ValueError, RecursionError):
             return []
     return [(value[0] if value else None) if isinstance(value, list) else value for value in found]

@@ -5,11 +5,12 @@ fields that a row does not have: they are left out.
 """
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from tutelage.collect.formats.common import Entry, Format, make_record, values
-from tutelage.collect.record import BadRecord, Record, read_message, read_tools
+from tutelage.collect.record import BadRecord, Record, read_messages, read_tools
 
 ROLES = {"human": "user", "gpt": "assistant", "system": "system", "user": "user", "assistant": "assistant"}
 COLUMNS = ("messages", "conversations", "conversation")
@@ -24,11 +25,12 @@ def _read(path: Path) -> Iterator[Entry]:
         for where, parse in values(path):
             yield Entry(where, lambda parse=parse: _record(parse()))  # type: ignore[misc]
         return
-    for number, row in enumerate(_rows(path), 1):
-        yield Entry(f"row {number}", lambda row=row: _record(_without_nulls(row)))  # type: ignore[misc]
+    for number, (batch, index) in enumerate(_rows(path), 1):
+        yield Entry(f"row {number}", partial(_of_batch, batch, index))
 
 
-def _rows(path: Path) -> Iterator[dict[str, Any]]:
+def _rows(path: Path) -> Iterator[tuple[Any, int]]:
+    """A batch of rows and an index in it, for each row."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -38,9 +40,14 @@ def _rows(path: Path) -> Iterator[dict[str, Any]]:
         else:
             batches = pa.ipc.open_stream(pa.memory_map(str(path)))
         for batch in batches:
-            yield from batch.to_pylist()
-    except pa.ArrowInvalid as error:
+            yield from ((batch, index) for index in range(batch.num_rows))
+    except (pa.ArrowException, OSError) as error:
         raise BadRecord("", f"it is no {path.suffix} file: {error}") from None
+
+
+def _of_batch(batch: Any, index: int) -> Record:
+    (row,) = batch.slice(index, 1).to_pylist()
+    return _record(_without_nulls(row))
 
 
 def _without_nulls(value: Any) -> Any:
@@ -55,7 +62,7 @@ def _record(row: Any) -> Record:
     column = next((name for name in COLUMNS if isinstance(row.get(name), list)), None)
     if column is None:
         raise BadRecord("messages", f"missing; there are {', '.join(sorted(row)) or 'no columns'}")
-    messages = [read_message(_turned(entry), f"{column}[{index}]") for index, entry in enumerate(row[column])]
+    messages = read_messages([_turned(entry) for entry in row[column]], column)
     return make_record(
         messages,
         tools=read_tools(row.get("tools") or []),

@@ -4,6 +4,7 @@ Tools stand where the model was called with them, in the sample's events. Long t
 """
 
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -29,19 +30,29 @@ def _read(path: Path) -> Iterator[Entry]:
         return
     for _, parse in values(path):
         log = parse()
-        for number, sample in enumerate(objects(log.get("samples") or [], "samples"), 1):
+        samples = log.get("samples") or []
+        if not isinstance(samples, list):
+            raise BadRecord("samples", "not a list")
+        for number, sample in enumerate(samples, 1):
             yield Entry(f"sample {number}", partial(_record, sample, log["eval"]))
 
 
 ZSTANDARD = 93  # a zip's compression method, which Python's own zipfile reads from 3.14 on
 LOCAL_HEADER = 30  # bytes before an entry's name
+# What reading a broken file of an archive raises; pyarrow's own errors are ValueErrors and OSErrors.
+BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError, OSError)
 
 
-def _member(path: Path, archive: zipfile.ZipFile, name: str) -> str:
-    """A file of an archive as text."""
-    info = archive.getinfo(name)
-    if info.compress_type != ZSTANDARD:
-        return archive.read(info).decode(errors="replace")
+def _member(path: Path, archive: zipfile.ZipFile, name: str) -> bytes:
+    """A file of an archive. Raises BadRecord."""
+    try:
+        info = archive.getinfo(name)
+        return _unpacked(path, info) if info.compress_type == ZSTANDARD else archive.read(info)
+    except BROKEN as error:
+        raise BadRecord("", f"{name} in it is broken ({error})") from None
+
+
+def _unpacked(path: Path, info: zipfile.ZipInfo) -> bytes:
     import pyarrow as pa
 
     with path.open("rb") as file:
@@ -49,11 +60,8 @@ def _member(path: Path, archive: zipfile.ZipFile, name: str) -> str:
         header = file.read(LOCAL_HEADER)
         file.seek(int.from_bytes(header[26:28], "little") + int.from_bytes(header[28:30], "little"), 1)
         packed = file.read(info.compress_size)
-    try:
-        found: bytes = pa.Codec("zstd").decompress(packed, info.file_size, asbytes=True)
-    except (pa.ArrowInvalid, OSError):
-        raise BadRecord("", f"{name} in it is broken") from None
-    return found.decode(errors="replace")
+    found: bytes = pa.Codec("zstd").decompress(packed, info.file_size, asbytes=True)
+    return found
 
 
 def _read_zip(path: Path) -> Iterator[Entry]:
@@ -66,14 +74,13 @@ def _read_zip(path: Path) -> Iterator[Entry]:
             told = parsed(_member(path, archive, head))["eval"]
             for name in sorted(names):
                 if name.startswith("samples/") and name.endswith(".json"):
-                    text = _member(path, archive, name)
-                    yield Entry(name, partial(_of_text, text, told))
+                    yield Entry(name, partial(_of_archive, path, archive, name, told))
     except zipfile.BadZipFile:
         raise BadRecord("", "it is no log of inspect_ai: not a zip file") from None
 
 
-def _of_text(text: str, told: Mapping[str, Any]) -> Record:
-    return _record(parsed(text), told)
+def _of_archive(path: Path, archive: zipfile.ZipFile, name: str, told: Mapping[str, Any]) -> Record:
+    return _record(parsed(_member(path, archive, name)), told)
 
 
 def _record(sample: Any, told: Mapping[str, Any]) -> Record:

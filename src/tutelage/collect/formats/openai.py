@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tutelage.collect.formats.common import Entry, Format, joined, make_record, read_or_fail, values
-from tutelage.collect.record import BadRecord, Record, read_message, read_tools
+from tutelage.collect.record import BadRecord, Record, read_messages, read_tools
 from tutelage.dialect import anthropic, chat, responses
 from tutelage.trace import Tool
 
@@ -53,7 +53,7 @@ def _example(line: dict[str, Any]) -> Record:
     if not isinstance(entries, list) or not entries:
         raise BadRecord("messages", "not a list of messages")
     functions = [{"type": "function", "function": function} for function in line.get("functions") or ()]
-    messages = [read_message(entry, f"messages[{index}]") for index, entry in enumerate(entries)]
+    messages = read_messages(entries, "messages")
     tools = line.get("tools")
     return make_record(
         messages,

@@ -2,11 +2,13 @@
 
 A span of a model call holds `gen_ai.input.messages`, `gen_ai.output.messages`, `gen_ai.system_instructions` and
 `gen_ai.tool.definitions`, as JSON text or as values of OTLP's. The calls of one OpenTelemetry trace that repeat each
-other are one conversation.
+other are one conversation. Of several answers to one call the first is taken. What no convention has a place for
+(`weight`, `is_error`, what follows the last call) stands as `tutelage traces export` writes it.
 """
 
 from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from tutelage.collect.formats.common import (
     Entry,
     Format,
     as_text,
+    failing,
     joined,
     make_record,
     nanoseconds,
@@ -22,12 +25,14 @@ from tutelage.collect.formats.common import (
     read_or_fail,
     values,
 )
-from tutelage.collect.record import BadRecord, Record, parsed
-from tutelage.dialect.exchange import Transcript, call, function_tool
+from tutelage.collect.record import BadRecord, Record, parsed, read_weight
+from tutelage.dialect.exchange import Transcript, call, tool
 from tutelage.trace import Message, Tool
 
 INPUT, OUTPUT = "gen_ai.input.messages", "gen_ai.output.messages"
+SYSTEM, TOOLS, AFTER = "gen_ai.system_instructions", "gen_ai.tool.definitions", "tutelage.after"
 MODELS = ("gen_ai.request.model", "gen_ai.response.model")
+START = "startTimeUnixNano"
 
 
 def _matches(first: Any) -> bool:
@@ -35,34 +40,23 @@ def _matches(first: Any) -> bool:
 
 
 def _read(path: Path) -> Iterator[Entry]:
-    calls: dict[str, list[Entry]] = defaultdict(list)
-    starts: dict[int, int] = {}
+    calls: dict[str, list[tuple[int, Entry]]] = defaultdict(list)
     for where, parse in values(path):
         try:
             spans = list(_spans(parse()))
         except BadRecord as error:
-            yield Entry(where, _failing(error))
+            yield Entry(where, failing(error))
             continue
         for number, span in enumerate(spans, 1):
-            attributes = _attributes(span)
-            if OUTPUT not in attributes:
+            if not _holds(span, OUTPUT):
                 continue  # a span of a tool, of an agent, or without content
             place = f"{where}, span {number}" if where else f"span {number}"
-            entry = Entry(place, partial(_record, span, attributes))
-            starts[id(entry)] = int(span.get("startTimeUnixNano") or 0)
-            calls[str(span.get("traceId"))].append(entry)
+            calls[str(span.get("traceId"))].append((_order(span), Entry(place, partial(_record, span))))
     for entries in calls.values():
-        entries.sort(key=lambda entry: starts[id(entry)])
-        good, bad = read_or_fail(iter(entries))
+        entries.sort(key=lambda entry: entry[0])
+        good, bad = read_or_fail(entry for _, entry in entries)
         yield from bad
         yield from joined(good)
-
-
-def _failing(error: BadRecord) -> Any:
-    def fail() -> Record:
-        raise error
-
-    return fail
 
 
 def _spans(export: Any) -> Iterator[dict[str, Any]]:
@@ -73,13 +67,20 @@ def _spans(export: Any) -> Iterator[dict[str, Any]]:
             yield from objects(scope.get("spans") or [], "spans")
 
 
-def _attributes(span: dict[str, Any]) -> dict[str, Any]:
+def _pairs(span: dict[str, Any]) -> list[dict[str, Any]]:
     pairs = span.get("attributes")
-    return {
-        str(pair.get("key")): _value(pair.get("value"))
-        for pair in (pairs if isinstance(pairs, list) else ())
-        if isinstance(pair, dict)
-    }
+    return [pair for pair in pairs if isinstance(pair, dict)] if isinstance(pairs, list) else []
+
+
+def _holds(span: dict[str, Any], key: str) -> bool:
+    return any(pair.get("key") == key for pair in _pairs(span))
+
+
+def _order(span: dict[str, Any]) -> int:
+    try:
+        return int(span.get(START) or 0)
+    except (TypeError, ValueError, OverflowError):
+        return 0  # what is wrong is said when it is read
 
 
 def _value(value: Any) -> Any:
@@ -96,19 +97,32 @@ def _value(value: Any) -> Any:
     return next((value[kind] for kind in ("stringValue", "boolValue", "doubleValue") if kind in value), None)
 
 
-def _record(span: dict[str, Any], attributes: dict[str, Any]) -> Record:
+def _record(span: dict[str, Any]) -> Record:
+    attributes = {str(pair.get("key")): _value(pair.get("value")) for pair in _pairs(span)}
+    started = span.get(START) or None
+    if started is not None and nanoseconds(started) is None:
+        raise BadRecord(START, f"{started!r} is no time in nanoseconds")
     transcript = Transcript()
-    system = _json(attributes, "gen_ai.system_instructions")
+    system = _json(attributes, SYSTEM)
     if system:
-        transcript.add(
-            Message(role="system", content=_texts(objects(system, "gen_ai.system_instructions"), transcript))
-        )
-    for key in (INPUT, OUTPUT):
-        for entry in objects(_json(attributes, key) or [], key):
-            _message(entry, transcript)
-    model = next((attributes[name] for name in MODELS if attributes.get(name)), None)
-    tools = _tools(_json(attributes, "gen_ai.tool.definitions") or [])
-    return make_record(transcript, tools=tools, model=model, timestamp=nanoseconds(span.get("startTimeUnixNano")))
+        transcript.add(Message(role="system", content=_texts(objects(system, SYSTEM), transcript)))
+    for entry in objects(_json(attributes, INPUT) or [], INPUT):
+        _message(entry, transcript)
+    answers = objects(_json(attributes, OUTPUT) or [], OUTPUT)
+    if not answers:
+        raise BadRecord(OUTPUT, "no answer")
+    _message({**answers[0], "role": "assistant"}, transcript)
+    after = Transcript()
+    for entry in objects(_json(attributes, AFTER) or [], AFTER):
+        _message(entry, after)
+    record = make_record(
+        transcript,
+        tools=_tools(_json(attributes, TOOLS) or []),
+        model=next((attributes[name] for name in MODELS if attributes.get(name)), None),
+        timestamp=nanoseconds(started),
+        whole=False,
+    )
+    return replace(record, after=tuple(after.messages))
 
 
 def _json(attributes: dict[str, Any], key: str) -> Any:
@@ -123,23 +137,41 @@ def _message(entry: dict[str, Any], transcript: Transcript) -> None:
     for part in parts:
         by_kind[str(part.get("type"))].append(part)
     for part in by_kind.pop("tool_call_response", ()):
-        answer = as_text(part.get("response", part.get("result")))
-        transcript.add(Message(role="tool", content=answer, tool_call_id=str(part.get("id") or "")))
+        transcript.add(_answer(part))
     calls = [call(part.get("id"), part.get("name"), part.get("arguments")) for part in by_kind.pop("tool_call", ())]
     thoughts = [str(part.get("content") or "") for part in by_kind.pop("reasoning", ())]
     rest = [part for part in parts if str(part.get("type")) in by_kind]
     role = entry.get("role")
+    content = _texts(rest, transcript)
     if role == "assistant":
-        content = _texts(rest, transcript) if rest else None
-        reasoning = "".join(thoughts) or None
-        transcript.add(Message(role=role, content=content, reasoning_content=reasoning, tool_calls=tuple(calls)))
-    elif role in ("system", "developer"):
-        transcript.add(Message(role="system", content=_texts(rest, transcript)))
+        transcript.add(
+            Message(
+                role=role,
+                content=content,
+                reasoning_content="".join(thoughts) or None,
+                tool_calls=tuple(calls),
+                weight=read_weight(entry, "parts"),
+            )
+        )
     elif rest:
-        transcript.add(Message(role="user", content=_texts(rest, transcript)))
+        transcript.add(Message(role="system" if role in ("system", "developer") else "user", content=content))
+    elif not parts:  # some instrumentations leave out what is no plain text
+        raise BadRecord("parts", f"what a message of the {role} says is missing")
 
 
-def _texts(parts: list[dict[str, Any]], transcript: Transcript) -> str:
+def _answer(part: dict[str, Any]) -> Message:
+    answer = part.get("response", part.get("result"))
+    return Message(
+        role="tool",
+        content=None if answer is None else as_text(answer),
+        tool_call_id=str(part.get("id") or ""),
+        is_error=bool(part.get("is_error")),
+    )
+
+
+def _texts(parts: list[dict[str, Any]], transcript: Transcript) -> str | None:
+    if all(part.get("type") == "text" and part.get("content") is None for part in parts):
+        return None
     texts: list[str] = []
     for part in parts:
         content = part.get("content")
@@ -151,11 +183,15 @@ def _texts(parts: list[dict[str, Any]], transcript: Transcript) -> str:
 
 
 def _tools(definitions: Any) -> tuple[Tool, ...]:
+    """Tools as chat completions write them, whether or not what is in `function` there stands at the top."""
     found = []
-    for definition in objects(definitions, "gen_ai.tool.definitions"):
-        inner = definition.get("function") if isinstance(definition.get("function"), dict) else definition
-        assert isinstance(inner, dict)
-        found.append(function_tool(inner.get("name"), inner.get("description"), inner.get("parameters")))
+    for definition in objects(definitions, TOOLS):
+        inner = definition.get("function", definition.get("custom"))
+        if isinstance(inner, dict):
+            found.append(tool(inner.get("name"), {"type": "function", **definition}))
+        else:
+            inner = {key: value for key, value in definition.items() if key != "type" and value is not None}
+            found.append(tool(inner.get("name"), {"type": "function", "function": inner}))
     return tuple(found)
 
 
