@@ -296,6 +296,15 @@ def test_spans_that_opentelemetrys_own_library_wrote_are_read(store: TraceStore)
     assert (trace.messages[2].reasoning_content, trace.messages[2].weight) == ("Up there?", 1)
 
 
+def test_spans_that_opentelemetrys_exporter_wrote_to_a_file_are_read(store: TraceStore) -> None:
+    """As tests/collect/test_own_tools.py has them written; in OTLP's own JSON, with hexadecimal ids."""
+    path = Path(__file__).parent / "samples" / "otel-openai-v2-2.4b0.jsonl"
+    assert '"kind":3' in path.read_text().replace(" ", "")
+    summary, (trace,) = brought_in(store, path)
+    assert summary.faults == []
+    assert [message.role[0] for message in trace.messages] == list("suatatta")
+
+
 def test_a_dataset_that_hugging_face_datasets_itself_wrote_is_read(store: TraceStore, tmp_path: Path) -> None:
     import datasets
 
