@@ -1,17 +1,15 @@
 """Agents of other makers, written as their own examples are; each gives what its client saw.
 
-Each asks QUESTIONS in one conversation over the endpoint at `url` and looks when the model asks it to. `made`: the
-model would not ask by itself, so it is made to at the beginning of each turn, with few tokens.
+Each asks a talk's questions in one conversation over the endpoint at `url`, and looks when the model asks it to. A talk
+may have begun elsewhere: then the model first answers that.
 """
 
 import json
 from collections.abc import Sequence
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 KEY = "sk-test-4f9a8b7c6d5e4f3a2b1c"
-QUESTIONS = ["What does the lamp cost?", "Are you sure?"]
-PROMPT = "You look."
-TOKENS = 24
 Seen = list[tuple[str, str, list[tuple[str, Any]]]]  # role, text, calls: each a name and its arguments
 
 
@@ -20,36 +18,60 @@ def look(what: str) -> str:
     return f"seen: {what}"
 
 
-def look_at(what: Literal["lamp", "shelf"]) -> str:
-    """Look at something."""
-    return f"seen: {what}"
+class Begun(NamedTuple):
+    """A question, and the thing that was looked at."""
+
+    question: str
+    what: str
+
+    @property
+    def arguments(self) -> str:
+        return json.dumps({"what": self.what})
 
 
-look_at.__name__ = "look"
+@dataclass(frozen=True)
+class Talk:
+    """What an agent is made of but for its client."""
+
+    prompt: str = "You look."
+    questions: tuple[str, ...] = ("What does the lamp cost?", "Are you sure?")
+    tokens: int | None = None  # of an answer at most, and the likeliest ones; None: as the endpoint will
+    begun: Begun | None = None  # what was asked and looked at before; to be answered first
+
+    @property
+    def asked(self) -> tuple[str | None, ...]:
+        """The questions, after None for what was begun."""
+        return (None, *self.questions) if self.begun else self.questions
+
+    def few(self, name: str = "max_tokens") -> dict[str, Any]:
+        return {name: self.tokens, "temperature": 0} if self.tokens else {}
 
 
-def schema(made: bool) -> dict[str, Any]:
-    what = {"type": "string", **({"enum": ["lamp", "shelf"]} if made else {})}
-    return {"type": "object", "properties": {"what": what}, "required": ["what"]}
+LOOK: dict[str, Any] = {"type": "object", "properties": {"what": {"type": "string"}}, "required": ["what"]}
+TOOL = {"type": "function", "function": {"name": "look", "description": "Look at something.", "parameters": LOOK}}
 
 
-def chat_tool(made: bool = False) -> dict[str, Any]:
-    function = {"name": "look", "description": "Look at something.", "parameters": schema(made)}
-    return {"type": "function", "function": function}
-
-
-def openai_messages(url: str, questions: Sequence[str], *, stream: bool, made: bool = False) -> list[Any]:
+def openai_messages(url: str, talk: Talk, *, stream: bool) -> list[Any]:
     """The messages of chat completions, as they were sent and seen."""
     import openai
 
-    messages: list[Any] = [{"role": "system", "content": PROMPT}]
+    messages: list[Any] = [{"role": "system", "content": talk.prompt}]
+    if talk.begun:
+        function = {"name": "look", "arguments": talk.begun.arguments}
+        messages += [
+            {"role": "user", "content": talk.begun.question},
+            {
+                "role": "assistant",
+                "content": "",
+                "tool_calls": [{"id": "c0", "type": "function", "function": function}],
+            },
+            {"role": "tool", "tool_call_id": "c0", "content": look(talk.begun.what)},
+        ]
     with openai.OpenAI(base_url=url, api_key=KEY, max_retries=0) as client:
-        for question in questions:
-            messages.append({"role": "user", "content": question})
-            choice = "required" if made else "auto"
+        for question in talk.asked:
+            messages += [{"role": "user", "content": question}] if question else []
             while messages[-1]["role"] != "assistant":
-                given: dict[str, Any] = {"model": "scripted", "messages": messages, "tool_choice": choice, **_few(made)}
-                given["tools"] = [chat_tool(made)]
+                given: dict[str, Any] = {"model": "scripted", "messages": messages, "tools": [TOOL], **talk.few()}
                 if stream:
                     with client.chat.completions.stream(**given) as events:
                         for _ in events:
@@ -62,12 +84,11 @@ def openai_messages(url: str, questions: Sequence[str], *, stream: bool, made: b
                 for call in answer.tool_calls or ():
                     result = look(**json.loads(call.function.arguments))
                     messages.append({"role": "tool", "tool_call_id": call.id, "content": result})
-                choice = "none" if made else "auto"
     return messages
 
 
-def openai_chat(url: str, *, stream: bool, made: bool) -> Seen:
-    messages = openai_messages(url, QUESTIONS, stream=stream, made=made)
+def openai_chat(url: str, talk: Talk, *, stream: bool) -> Seen:
+    messages = openai_messages(url, talk, stream=stream)
     return [
         (
             message["role"],
@@ -78,20 +99,28 @@ def openai_chat(url: str, *, stream: bool, made: bool) -> Seen:
     ]
 
 
-def anthropic_sdk(url: str, *, stream: bool, made: bool) -> Seen:
+def anthropic_sdk(url: str, talk: Talk, *, stream: bool) -> Seen:
     import anthropic
 
-    tool: Any = {"name": "look", "description": "Look at something.", "input_schema": schema(made)}
+    tool: Any = {"name": "look", "description": "Look at something.", "input_schema": LOOK}
     messages: list[Any] = []
     saw: Seen = []
     client = anthropic.Anthropic(base_url=url.removesuffix("/v1"), api_key=KEY, max_retries=0)
-    for question in QUESTIONS:
-        messages.append({"role": "user", "content": question})
-        saw.append(("user", question, []))
-        choice: Any = {"type": "any"} if made else {"type": "auto"}
+    if talk.begun:
+        question, arguments, result = talk.begun.question, json.loads(talk.begun.arguments), look(talk.begun.what)
+        messages += [
+            {"role": "user", "content": question},
+            {"role": "assistant", "content": [{"type": "tool_use", "id": "c0", "name": "look", "input": arguments}]},
+            {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "c0", "content": result}]},
+        ]
+        saw += [("user", question, []), ("assistant", "", [("look", arguments)]), ("tool", result, [])]
+    for asked in talk.asked:
+        if asked:
+            messages.append({"role": "user", "content": asked})
+            saw.append(("user", asked, []))
         while True:
-            given: dict[str, Any] = {"model": "scripted", "max_tokens": TOKENS if made else 100, "system": PROMPT}
-            given |= {"tools": [tool], "tool_choice": choice, "messages": messages}
+            given: dict[str, Any] = {"model": "scripted", "max_tokens": 100, **talk.few()}
+            given |= {"system": talk.prompt, "tools": [tool], "messages": messages}
             if stream:
                 with client.messages.stream(**given) as events:
                     answer = events.get_final_message()
@@ -107,11 +136,10 @@ def anthropic_sdk(url: str, *, stream: bool, made: bool) -> Seen:
             saw += [("tool", result, []) for _, result in results]
             blocks = [{"type": "tool_result", "tool_use_id": id, "content": result} for id, result in results]
             messages.append({"role": "user", "content": blocks})
-            choice = {"type": "none"} if made else choice
     return saw
 
 
-def openai_responses(url: str, *, stream: bool, made: bool, kept: bool = False) -> Seen:
+def openai_responses(url: str, talk: Talk, *, stream: bool, kept: bool = False) -> Seen:
     """`kept`: the server keeps the history."""
     import openai
 
@@ -119,20 +147,19 @@ def openai_responses(url: str, *, stream: bool, made: bool, kept: bool = False) 
         "type": "function",
         "name": "look",
         "description": "Look.",
-        "parameters": schema(made),
+        "parameters": LOOK,
         "strict": False,
     }
     history: list[Any] = []
     previous: Any = openai.omit
     with openai.OpenAI(base_url=url, api_key=KEY, max_retries=0) as client:
-        for question in QUESTIONS:
-            new: list[Any] = [{"role": "user", "content": question}]
-            choice = "required" if made else "auto"
+        for question in talk.asked:
+            new: list[Any] = [{"role": "user", "content": question}] if question else begun_items(talk)
             while new:
                 history += new
-                given: dict[str, Any] = {"model": "scripted", "instructions": PROMPT, "tools": [tool]}
+                given: dict[str, Any] = {"model": "scripted", "instructions": talk.prompt, "tools": [tool]}
                 given |= {"input": new, "previous_response_id": previous} if kept else {"input": history}
-                given |= {"tool_choice": choice, **({"max_output_tokens": TOKENS, "temperature": 0} if made else {})}
+                given |= talk.few("max_output_tokens")
                 if stream:
                     with client.responses.stream(**given) as events:
                         for _ in events:
@@ -150,11 +177,11 @@ def openai_responses(url: str, *, stream: bool, made: bool, kept: bool = False) 
                     for item in response.output
                     if item.type == "function_call"
                 ]
-                previous, choice = response.id, "none" if made else "auto"
+                previous = response.id
     return of_items(history)
 
 
-async def openai_agents(url: str, *, stream: bool, made: bool, api: str = "chat", kept: bool = False) -> Seen:
+async def openai_agents(url: str, talk: Talk, *, stream: bool, api: str = "chat", kept: bool = False) -> Seen:
     """`api`: chat or responses; `kept`: the server keeps the history."""
     import agents
     import openai
@@ -162,18 +189,17 @@ async def openai_agents(url: str, *, stream: bool, made: bool, api: str = "chat"
     agents.set_tracing_disabled(True)
     client = openai.AsyncOpenAI(base_url=url, api_key=KEY, max_retries=0)
     chosen: Any = agents.OpenAIChatCompletionsModel if api == "chat" else agents.OpenAIResponsesModel
-    few: dict[str, Any] = {"tool_choice": "required", **_few(True)} if made else {}
     agent = agents.Agent(
         name="looker",
-        instructions=PROMPT,
+        instructions=talk.prompt,
         model=chosen(model="scripted", openai_client=client),
-        model_settings=agents.ModelSettings(**few),  # it is made to look once a turn
-        tools=[agents.function_tool(look_at if made else look)],
+        model_settings=agents.ModelSettings(**talk.few()),
+        tools=[agents.function_tool(look)],
     )
     history: list[Any] = []
     names: dict[str, Any] = {"auto_previous_response_id": True} if kept else {}
-    for question in QUESTIONS:
-        new: Any = [{"role": "user", "content": question}]
+    for question in talk.asked:
+        new: Any = [{"role": "user", "content": question}] if question else begun_items(talk)
         asked = new if kept else [*history, *new]
         if stream:
             result: Any = agents.Runner.run_streamed(agent, asked, **names)
@@ -187,18 +213,14 @@ async def openai_agents(url: str, *, stream: bool, made: bool, api: str = "chat"
     return of_items(history)
 
 
-async def pydantic_ai(url: str, *, stream: bool, made: bool, api: str = "openai") -> Seen:
+async def pydantic_ai(url: str, talk: Talk, *, stream: bool, api: str = "openai") -> Seen:
     """`api`: openai or anthropic."""
-    from pydantic_ai import Agent, Tool
-    from pydantic_ai.capabilities import AbstractCapability
+    from pydantic_ai import Agent, ModelSettings
+    from pydantic_ai.messages import ModelRequest, ModelResponse, ToolCallPart, ToolReturnPart, UserPromptPart
     from pydantic_ai.models.anthropic import AnthropicModel
     from pydantic_ai.models.openai import OpenAIChatModel
     from pydantic_ai.providers.anthropic import AnthropicProvider
     from pydantic_ai.providers.openai import OpenAIProvider
-
-    class LooksFirst(AbstractCapability[Any]):
-        def get_model_settings(self) -> Any:
-            return lambda context: {"tool_choice": ["look"] if context.run_step == 1 else "none", **_few(True)}
 
     async def read_events(_context: Any, events: Any) -> None:
         async for _ in events:
@@ -211,12 +233,18 @@ async def pydantic_ai(url: str, *, stream: bool, made: bool, api: str = "openai"
         model = AnthropicModel("scripted", provider=AnthropicProvider(base_url=url.removesuffix("/v1"), api_key=KEY))
     agent = Agent(
         model,
-        instructions=PROMPT,
-        tools=[Tool(look_at if made else look)],
-        capabilities=[LooksFirst()] if made else [],
+        instructions=talk.prompt,
+        tools=[look],
+        model_settings=ModelSettings(**talk.few()),
     )
     messages: list[Any] = []
-    for question in QUESTIONS:
+    if talk.begun:
+        messages = [
+            ModelRequest([UserPromptPart(talk.begun.question)]),
+            ModelResponse([ToolCallPart("look", talk.begun.arguments, tool_call_id="c0")]),
+            ModelRequest([ToolReturnPart("look", look(talk.begun.what), tool_call_id="c0")]),
+        ]
+    for question in talk.asked:
         handler = read_events if stream else None  # with one, pydantic-ai streams
         result = await agent.run(question, message_history=messages, event_stream_handler=handler)
         messages = result.all_messages()
@@ -237,22 +265,19 @@ async def pydantic_ai(url: str, *, stream: bool, made: bool, api: str = "openai"
     return saw
 
 
-def langgraph(url: str, *, stream: bool, made: bool) -> Seen:
-    from langchain_core.messages import HumanMessage, SystemMessage
+def langgraph(url: str, talk: Talk, *, stream: bool) -> Seen:
+    from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
     from langchain_core.tools import tool
     from langchain_openai import ChatOpenAI
     from langgraph.graph import MessagesState, StateGraph
     from langgraph.prebuilt import ToolNode, tools_condition
 
-    few = _few(made)
-    model: Any = ChatOpenAI(model="scripted", base_url=url, api_key=KEY, streaming=stream, **few)  # type: ignore[arg-type]
-    tools = [tool(look_at if made else look)]
+    model: Any = ChatOpenAI(model="scripted", base_url=url, api_key=KEY, streaming=stream, **talk.few())  # type: ignore[arg-type]
+    tools = [tool(look)]
 
     def answer(state: MessagesState) -> Any:
-        first = state["messages"][-1].type == "human"
-        choice = {"tool_choice": "required" if first else "none"} if made else {}
-        asked = [SystemMessage(PROMPT), *state["messages"]]
-        return {"messages": [model.bind_tools(tools, **choice).invoke(asked)]}
+        asked = [SystemMessage(talk.prompt), *state["messages"]]
+        return {"messages": [model.bind_tools(tools).invoke(asked)]}
 
     graph = StateGraph(MessagesState)
     graph.add_node("model", answer)
@@ -262,12 +287,26 @@ def langgraph(url: str, *, stream: bool, made: bool) -> Seen:
     graph.add_edge("tools", "model")
     agent = graph.compile()
     messages: list[Any] = []
-    for question in QUESTIONS:
-        messages = agent.invoke({"messages": [*messages, HumanMessage(question)]})["messages"]
+    if talk.begun:
+        call = {"id": "c0", "name": "look", "args": json.loads(talk.begun.arguments)}
+        result = ToolMessage(look(talk.begun.what), tool_call_id="c0")
+        messages = [HumanMessage(talk.begun.question), AIMessage("", tool_calls=[call]), result]
+    for question in talk.asked:
+        new = [HumanMessage(question)] if question else []
+        messages = agent.invoke({"messages": [*messages, *new]})["messages"]
     roles = {"human": "user", "ai": "assistant", "tool": "tool"}
     return [
         (roles[message.type], message.text, [(c["name"], c["args"]) for c in getattr(message, "tool_calls", ())])
         for message in messages
+    ]
+
+
+def begun_items(talk: Talk) -> list[Any]:
+    assert talk.begun
+    return [
+        {"role": "user", "content": talk.begun.question},
+        {"type": "function_call", "call_id": "c0", "name": "look", "arguments": talk.begun.arguments},
+        {"type": "function_call_output", "call_id": "c0", "output": look(talk.begun.what)},
     ]
 
 
@@ -289,7 +328,3 @@ def of_items(items: Sequence[Any]) -> Seen:
             text = content if isinstance(content, str) else "".join(part["text"] for part in content)
             saw.append((item["role"], text, []))
     return saw
-
-
-def _few(made: bool) -> dict[str, Any]:
-    return {"max_tokens": TOKENS, "temperature": 0} if made else {}

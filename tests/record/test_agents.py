@@ -6,9 +6,20 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from agent_clients import KEY, Seen, anthropic_sdk, langgraph, openai_agents, openai_chat, openai_responses, pydantic_ai
+from agent_clients import (
+    KEY,
+    LOOK,
+    Seen,
+    Talk,
+    anthropic_sdk,
+    langgraph,
+    openai_agents,
+    openai_chat,
+    openai_responses,
+    pydantic_ai,
+)
 from record_helpers import drained, recording, told_by
-from scripted_endpoint import LOOK, Said, scripted_endpoint
+from scripted_endpoint import Said, scripted_endpoint
 
 from tutelage.record.spool import Spool
 from tutelage.store import TraceStore
@@ -35,7 +46,7 @@ def check(trace: Trace, saw: Seen) -> None:
 @both
 def test_the_openai_sdk(spool: Spool, store: TraceStore, stream: bool) -> None:
     with scripted_endpoint() as double, recording(double.url, spool) as url:
-        saw = openai_chat(url, stream=stream, made=False)
+        saw = openai_chat(url, Talk(), stream=stream)
     check(*drained(spool, store), saw)
 
 
@@ -43,7 +54,7 @@ def test_the_openai_sdk(spool: Spool, store: TraceStore, stream: bool) -> None:
 @pytest.mark.parametrize("kept", [False, True])
 def test_the_openai_sdk_over_the_responses_api(spool: Spool, store: TraceStore, stream: bool, kept: bool) -> None:
     with scripted_endpoint() as double, recording(double.url, spool) as url:
-        saw = openai_responses(url, stream=stream, made=False, kept=kept)
+        saw = openai_responses(url, Talk(), stream=stream, kept=kept)
     assert [body.get("previous_response_id") for body in double.requests].count(None) == (1 if kept else 6)
     (trace,) = drained(spool, store)
     check(trace, saw)
@@ -53,7 +64,7 @@ def test_the_openai_sdk_over_the_responses_api(spool: Spool, store: TraceStore, 
 @both
 def test_the_anthropic_sdk(spool: Spool, store: TraceStore, stream: bool) -> None:
     with scripted_endpoint() as double, recording(double.url, spool) as url:
-        saw = anthropic_sdk(url, stream=stream, made=False)
+        saw = anthropic_sdk(url, Talk(), stream=stream)
     check(*drained(spool, store), saw)
     assert all(KEY in found.get("x-api-key", found.get("authorization", "")) for found in double.headers)
 
@@ -62,7 +73,7 @@ def test_the_anthropic_sdk(spool: Spool, store: TraceStore, stream: bool) -> Non
 @pytest.mark.parametrize(("api", "kept"), [("chat", False), ("responses", False), ("responses", True)])
 def test_the_openai_agents_sdk(spool: Spool, store: TraceStore, stream: bool, api: str, kept: bool) -> None:
     with scripted_endpoint() as double, recording(double.url, spool) as url:
-        saw = asyncio.run(openai_agents(url, stream=stream, made=False, api=api, kept=kept))
+        saw = asyncio.run(openai_agents(url, Talk(), stream=stream, api=api, kept=kept))
     assert [body.get("previous_response_id") for body in double.requests].count(None) == (1 if kept else 6)
     check(*drained(spool, store), saw)
 
@@ -71,14 +82,14 @@ def test_the_openai_agents_sdk(spool: Spool, store: TraceStore, stream: bool, ap
 @pytest.mark.parametrize("api", ["openai", "anthropic"])
 def test_pydantic_ai(spool: Spool, store: TraceStore, stream: bool, api: str) -> None:
     with scripted_endpoint() as double, recording(double.url, spool) as url:
-        saw = asyncio.run(pydantic_ai(url, stream=stream, made=False, api=api))
+        saw = asyncio.run(pydantic_ai(url, Talk(), stream=stream, api=api))
     check(*drained(spool, store), saw)
 
 
 @both
 def test_a_langgraph_agent(spool: Spool, store: TraceStore, stream: bool) -> None:
     with scripted_endpoint() as double, recording(double.url, spool) as url:
-        saw = langgraph(url, stream=stream, made=False)
+        saw = langgraph(url, Talk(), stream=stream)
     check(*drained(spool, store), saw)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import httpx2
 import openai
 import pytest
-from agent_clients import KEY, chat_tool, openai_messages
+from agent_clients import KEY, TOOL, Talk, openai_messages
 from aiohttp import web
 from record_helpers import drained, recording, shape
 from scripted_endpoint import ScriptedEndpoint, scripted_endpoint
@@ -23,7 +23,8 @@ CUTS = [0, 1, 5, 100_000]
 
 
 def chat(url: str, question: str, *, stream: bool, turns: int = 1) -> list[Any]:
-    return openai_messages(url, [f"{question} {turn}" for turn in range(turns)], stream=stream)
+    questions = tuple(f"{question} {turn}" for turn in range(turns))
+    return openai_messages(url, Talk(questions=questions), stream=stream)
 
 
 @pytest.mark.parametrize(("stream", "cut"), [(False, 0), *((True, cut) for cut in CUTS)])
@@ -46,7 +47,7 @@ def test_a_conversation_of_several_turns_is_one_trace_that_equals_what_the_clien
     assert [step.seen for step in trace.steps] == [2, 4, 7, 9, 11, 14]
     assert (trace.stop_reason, trace.model, trace.task.kind) == (StopReason.ANSWER, "scripted", "recorded")
     assert trace.task.turns == ("What does the lamp cost? 0", "What does the lamp cost? 1")
-    assert [tool.to_openai() for tool in trace.tools] == [chat_tool()]
+    assert [tool.to_openai() for tool in trace.tools] == [TOOL]
     assert all(message.weight == 1 for message in trace.messages)
 
 
