@@ -119,7 +119,7 @@ def anthropic_sdk(url: str, talk: Talk, *, stream: bool) -> Seen:
             messages.append({"role": "user", "content": asked})
             saw.append(("user", asked, []))
         while True:
-            given: dict[str, Any] = {"model": "scripted", "max_tokens": 100, **talk.few()}
+            given: dict[str, Any] = {"model": "scripted", "max_tokens": talk.tokens or 100}
             given |= {"system": talk.prompt, "tools": [tool], "messages": messages}
             if stream:
                 with client.messages.stream(**given) as events:

@@ -1,10 +1,23 @@
-"""The `openai` SDK with the real model behind the proxy: what it saw is what is recorded."""
+"""Agents of other makers with the real model behind the proxy: what their clients saw is what is recorded."""
 
+import asyncio
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import openai
 import pytest
-from agent_clients import KEY, Begun, Seen, Talk, openai_chat, openai_responses
+from agent_clients import (
+    KEY,
+    Begun,
+    Seen,
+    Talk,
+    anthropic_sdk,
+    langgraph,
+    openai_agents,
+    openai_chat,
+    openai_responses,
+    pydantic_ai,
+)
 from record_helpers import drained, recording, told_by
 
 from tutelage.endpoint.embedded import EmbeddedEndpoint
@@ -15,6 +28,14 @@ from tutelage.store import TraceStore
 
 pytestmark = pytest.mark.slow
 
+CLIENTS: dict[str, Callable[..., Any]] = {
+    "openai": openai_chat,
+    "openai, responses": openai_responses,
+    "anthropic": anthropic_sdk,
+    "openai-agents": openai_agents,
+    "pydantic-ai": pydantic_ai,
+    "langgraph": langgraph,
+}
 # The untrained model asks for no tool by itself, and llama.cpp's "tool_choice" does not make it: one was called before.
 TALK = Talk(questions=("And the table?",), tokens=12, begun=Begun("What does the lamp cost?", "lamp"))
 
@@ -27,12 +48,21 @@ def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedEndpo
 
 
 # llama.cpp's streamed Responses lack indices without which the SDK does not read them.
-@pytest.mark.parametrize(("client", "stream"), [(openai_chat, False), (openai_chat, True), (openai_responses, False)])
+@pytest.mark.parametrize(
+    ("client", "stream"),
+    [
+        (client, stream)
+        for client in CLIENTS
+        for stream in (False, True)
+        if (client, stream) != ("openai, responses", True)
+    ],
+)
 def test_two_turns_with_tools(
-    endpoint: EmbeddedEndpoint, spool: Spool, store: TraceStore, client: Callable[..., Seen], stream: bool
+    endpoint: EmbeddedEndpoint, spool: Spool, store: TraceStore, client: str, stream: bool
 ) -> None:
     with recording(endpoint.url, spool) as url:
-        saw = client(url, TALK, stream=stream)
+        run = CLIENTS[client](url, TALK, stream=stream)
+        saw: Seen = asyncio.run(run) if asyncio.iscoroutine(run) else run
     (trace,) = drained(spool, store)
     assert told_by(trace) == saw
     assert [message.role[0] for message in trace.messages[:5]] == list("suata")
