@@ -42,12 +42,18 @@ def test_a_trace_is_forgotten_once_it_is_confirmed(folder: Path) -> None:
     assert traces(folder) == [first, *others]
     (folder / "recordings").mkdir()
     (folder / "recordings" / "crm.jsonl").write_text("")
+    (folder / "recordings" / "unreadable").mkdir()
+    for name in ("1.json", "2.json", "unreadable/0.json"):
+        (folder / "recordings" / name).write_text("{}")
     done = tutelage("forget", first[:12], "-p", folder, "--yes", "--json")
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout)
     assert (said["traces"], said["builds"], said["adapters"]) == (1, ["dataset"], []) and said["rows"] > 0
     assert said["recordings"] == ["recordings/crm.jsonl"]
+    assert said["exchanges"] == {"recordings": 2, "recordings/unreadable": 1}
     assert traces(folder) == others
+    told = tutelage("forget", others[0], "-p", folder, "--dry-run").stdout
+    assert "were not looked through, and stay: recordings (2), recordings/unreadable (1)." in told
     refuses(tutelage("forget", "-p", folder), "Nothing is named")
     refuses(tutelage("forget", others[0], "--run", "collect", "-p", folder), "not both")
     refuses(tutelage("forget", "--before", "soon", "-p", folder), '"soon" is no date')

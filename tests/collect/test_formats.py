@@ -391,9 +391,12 @@ def test_a_large_file_of_one_indented_value_is_known_by_its_content(store: Trace
 
 def test_credentials_beside_a_trace_are_left_out(store: TraceStore, tmp_path: Path) -> None:
     token, key = "abcdefgh1234" * 2, "ghp_" + "a1B2" * 9
-    run = {"api_key": "a", "url": f"u?token=Bearer {token}", "log": [f"cloned with {key}"]}
+    names = ("token", "github_token", "refresh_token", "session_token", "passwd", "privateKey")
+    named = dict.fromkeys(names, "a")
+    kept = {"total_tokens": 5, "session": "s1", "author": "ada"}
+    run = {"api_key": "a", **named, **kept, "url": f"u?token=Bearer {token}", "log": [f"cloned with {key}"]}
     _, (found,) = brought_in(store, write(tmp_path, "a.json", {**FILES["trace"][1], "headers": {"x": 1}, "run": run}))
-    assert found.metadata["record"] == {"run": {"url": "u?token=Bearer [key]", "log": ["cloned with [key]"]}}
+    assert found.metadata["record"] == {"run": {**kept, "url": "u?token=Bearer [key]", "log": ["cloned with [key]"]}}
 
 
 def test_a_format_that_is_named_is_taken_and_one_that_is_not_known_is_one_sentence(

@@ -1,6 +1,8 @@
 """The proxy before an endpoint, and the recorder called by hand."""
 
+import json
 from contextlib import AbstractContextManager
+from typing import Any
 
 from serving import serving
 
@@ -24,6 +26,15 @@ def drained(spool: Spool, store: TraceStore, run: str = "record") -> list[Trace]
         spool.remove(waiting)
     recorder.finish()
     return sorted(store.traces(run=run), key=lambda trace: (trace.timestamp, trace.attempt))
+
+
+def told_by(trace: Trace) -> list[tuple[str, str, list[tuple[str, Any]]]]:
+    """A trace as its client would tell it: role, text, calls; what the system prompt says, the client knows anyway."""
+    return [
+        (message.role, message.content or "", [(call.name, json.loads(call.arguments)) for call in message.tool_calls])
+        for message in trace.messages
+        if message.role != "system"
+    ]
 
 
 def shape(trace: Trace) -> list[str]:

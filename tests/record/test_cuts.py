@@ -96,3 +96,24 @@ def test_cut_anywhere(tmp_path: Path, stream: tuple[str, bytes, bytes], data: st
     places = sorted({0, len(whole), *data.draw(st.lists(st.integers(0, len(whole)), max_size=8))})
     parts = [whole[start:end] for start, end in pairwise(places)]
     check(tmp_path, (*stream[:2], whole), parts)
+
+
+def test_of_several_answers_each_comes_as_it_is_given(tmp_path: Path) -> None:
+    """Also where the first one ends before the second one begins."""
+    deltas = [(0, "heads", None), (0, "", "stop"), (1, "ta", None), (1, "ils", None), (1, "", "stop")]
+    parts = [
+        b"data: %s\n\n" % json.dumps({"choices": [{"index": n, "delta": {"content": t}, "finish_reason": f}]}).encode()
+        for n, t, f in deltas
+    ]
+    parts.append(b"data: [DONE]\n\n")
+    spool = Spool(tmp_path / "recordings")
+    given = through(spool, "chat", json.dumps({"n": 2, **ASKED["chat"][1]}).encode(), parts)
+    first, second = parts[1:3]
+    assert given == [
+        (parts[0], 0),
+        (first + second, 0),
+        (parts[3], 0),
+        (parts[4] + parts[5], 1),
+    ]
+    choices = read(spool.waiting()[0])["response"]["choices"]
+    assert [choice["message"]["content"] for choice in choices] == ["heads", "tails"]

@@ -13,8 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tutelage.dialect import Unreadable
+from tutelage.record.keys import keys_of
 from tutelage.record.recorder import Recorder
-from tutelage.record.spool import Spool, keys_of, read
+from tutelage.record.spool import Spool, read
 from tutelage.store import TraceStore
 from tutelage.trace import Trace, now
 
@@ -48,6 +49,8 @@ def test_each_answer_is_taught_once_whatever_becomes_of_the_histories(
             history = [{"role": "system", "content": data.draw(TEXTS)}, *history]
         elif change == "mix":
             history += data.draw(st.sampled_from(histories))
+        if change == "again":
+            history = history[:-1]  # without the answer
         if change != "again" or not history:
             pending = (history[-1].get("tool_calls") if history else None) or []
             results = [{"role": "tool", "tool_call_id": call["id"], "content": "r"} for call in pending]
@@ -88,7 +91,22 @@ BODIES = st.fixed_dictionaries(
     {},
     optional={
         name: VALUES | st.just([{"role": "user", "content": f"It is {KEY}."}])
-        for name in ("model", "messages", "tools", "input", "system", "choices", "content", "output", "usage", "n")
+        for name in (
+            *(
+                "model",
+                "messages",
+                "tools",
+                "functions",
+                "input",
+                "system",
+                "choices",
+                "content",
+                "output",
+                "usage",
+                "n",
+            ),
+            *("previous_response_id", "conversation", "instructions", "id", "status"),
+        )
     },
 )
 
@@ -105,7 +123,7 @@ def test_no_body_crashes_the_recorder_and_no_key_is_stored(
     (waiting,) = spool.waiting()
     assert KEY.encode() not in waiting.path.read_bytes()
     recorder = Recorder(store, run, spool.owner())
-    with contextlib.suppress(Unreadable, ValueError):
+    with contextlib.suppress(Unreadable):
         recorder.record(waiting.id, read(waiting))
     spool.remove(waiting)
     recorder.finish()

@@ -168,6 +168,24 @@ def test_a_sub_agent_is_known_by_the_call_that_asks_it(agent: Agent, store: Trac
     assert (shape(main)[-1], shape(first)[-1]) == ("a: On the shelf.", "a: A lamp on the shelf.")
 
 
+def test_a_path_or_a_phrase_of_a_waiting_call_makes_no_sub_agent(agent: Agent, store: TraceStore) -> None:
+    path, phrase = "/home/ada/projects/shop/catalogue", "a lamp with a green shade"
+    agent.ask([user("Tidy up.")], agent.call(path=path, what=phrase))
+    system = {"role": "system", "content": f"You work in {path}."}
+    agent.ask([system, user("Say hello.")], "Hello.")
+    agent.ask([system, user(f"In {path}, is there {phrase}? Say where it stands and what it costs.")], "There.")
+    traces = drained(agent.spool, store)
+    assert [trace.task.kind for trace in traces] == ["recorded"] * 3
+
+
+@pytest.mark.parametrize("wrapped", ["{}", "Today is Monday.\n\n{}\n\nAnswer in one word.", "{}" + " Be kind." * 50])
+def test_a_sub_agents_prompt_may_stand_in_more(agent: Agent, store: TraceStore, wrapped: str) -> None:
+    task = "Search the whole cellar for a lamp, on all shelves and in all boxes. " * (4 if "kind" in wrapped else 1)
+    agent.ask([user("Find the lamp.")], agent.call(prompt=task))
+    agent.ask([user(wrapped.format(task))], "Nothing.")
+    assert [trace.task.kind for trace in drained(agent.spool, store)] == ["recorded", "sub-agent"]
+
+
 def test_the_lineages_that_are_approved_are_what_is_trained(
     agent: Agent, project: Project, store: TraceStore, tmp_path: Path
 ) -> None:
@@ -191,6 +209,15 @@ def test_a_history_that_nobody_saw_is_context(agent: Agent, store: TraceStore) -
     agent.ask([user("Hi."), {"role": "assistant", "content": "Hello."}, user("Look.")], "Nothing.")
     (trace,) = drained(agent.spool, store)
     assert shape(trace) == ["u: Hi.", "(a: Hello.)", "u: Look.", "a: Nothing."]
+
+
+def test_an_answer_that_the_agent_began_is_not_taught(agent: Agent, store: TraceStore) -> None:
+    begun = [user("List them."), {"role": "assistant", "content": "["}]
+    agent.ask(begun, "1, 2]")
+    agent.ask([user("List them."), {"role": "assistant", "content": "[1, 2]"}, user("Sure?")], "I am.")
+    first, second = drained(agent.spool, store)
+    assert shape(first) == ["u: List them.", "(a: [)", "(a: 1, 2])"]
+    assert shape(second) == ["u: List them.", "(a: [1, 2])", "u: Sure?", "a: I am."]
 
 
 def test_what_follows_a_picture_is_not_taught(agent: Agent, store: TraceStore) -> None:

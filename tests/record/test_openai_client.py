@@ -9,42 +9,22 @@ from typing import Any
 import httpx2
 import openai
 import pytest
+from agent_clients import KEY, TOOL, Talk, openai_messages
 from aiohttp import web
 from record_helpers import drained, recording, shape
-from scripted_endpoint import LOOK, ScriptedEndpoint, scripted_endpoint
+from scripted_endpoint import ScriptedEndpoint, scripted_endpoint
 from serving import serving
 
 from tutelage.record.spool import Spool
 from tutelage.store import TraceStore
 from tutelage.trace import StopReason
 
-KEY = "sk-test-4f9a8b7c6d5e4f3a2b1c"
-TOOL: Any = {"type": "function", "function": {"name": "look", "description": "Looks.", "parameters": LOOK}}
 CUTS = [0, 1, 5, 100_000]
 
 
-def chat(url: str, question: str, *, stream: bool, turns: int = 1) -> list[dict[str, Any]]:
-    """A small agent over chat completions, as its users write it; the messages that it saw and sent."""
-    messages: list[Any] = [{"role": "system", "content": "You look."}]
-    with openai.OpenAI(base_url=url, api_key=KEY, max_retries=0) as client:
-        for turn in range(turns):
-            messages.append({"role": "user", "content": f"{question} {turn}"})
-            while True:
-                given: dict[str, Any] = {"model": "scripted", "messages": messages, "tools": [TOOL]}
-                if stream:
-                    with client.chat.completions.stream(**given) as events:
-                        for _ in events:
-                            pass
-                        answer: Any = events.get_final_completion().choices[0].message
-                else:
-                    answer = client.chat.completions.create(**given).choices[0].message
-                messages.append(answer.model_dump(exclude_none=True, exclude={"parsed"}))
-                for call in answer.tool_calls or ():
-                    result = f"seen: {json.loads(call.function.arguments)['what']}"
-                    messages.append({"role": "tool", "tool_call_id": call.id, "content": result})
-                if not answer.tool_calls:
-                    break
-    return messages
+def chat(url: str, question: str, *, stream: bool, turns: int = 1) -> list[Any]:
+    questions = tuple(f"{question} {turn}" for turn in range(turns))
+    return openai_messages(url, Talk(questions=questions), stream=stream)
 
 
 @pytest.mark.parametrize(("stream", "cut"), [(False, 0), *((True, cut) for cut in CUTS)])
@@ -82,60 +62,6 @@ def test_reasoning_stands_apart_wherever_the_server_put_it(
     given = [message for message in trace.messages if message.role == "assistant"]
     assert [message.reasoning_content for message in given] == ["Where is the lamp?\n", "Not here.", "That is all."]
     assert [message.content or "" for message in given][:2] == ["", "One more look."]
-
-
-def respond(url: str, *, stream: bool, kept: bool) -> list[Any]:
-    """A small agent over the Responses API; the output items that it saw. `kept`: the server keeps the history."""
-    tool: Any = {"type": "function", "name": "look", "description": "Looks.", "parameters": LOOK, "strict": False}
-    history: list[Any] = [{"role": "user", "content": "What does the lamp cost?"}]
-    saw: list[Any] = []
-    new, previous = history, openai.omit
-    with openai.OpenAI(base_url=url, api_key=KEY, max_retries=0) as client:
-        while True:
-            given: dict[str, Any] = {"model": "scripted", "instructions": "You look.", "tools": [tool]}
-            given |= {"input": new, "previous_response_id": previous} if kept else {"input": history}
-            if stream:
-                with client.responses.stream(**given) as events:
-                    for _ in events:
-                        pass
-                    response: Any = events.get_final_response()
-            else:
-                response = client.responses.create(**given)
-            saw += response.output
-            results = [
-                {"type": "function_call_output", "call_id": item.call_id, "output": f"seen: {item.arguments}"}
-                for item in response.output
-                if item.type == "function_call"
-            ]
-            if not results:
-                return saw
-            history = [*history, *(item.to_dict() for item in response.output), *results]
-            new, previous = results, response.id
-
-
-@pytest.mark.parametrize("kept", [False, True])
-@pytest.mark.parametrize("stream", [False, True])
-def test_responses_become_the_same_trace(spool: Spool, store: TraceStore, stream: bool, kept: bool) -> None:
-    with scripted_endpoint() as double, recording(double.url, spool) as url:
-        saw = respond(url, stream=stream, kept=kept)
-    (trace,) = drained(spool, store)
-    assert [message.role for message in trace.messages] == [
-        "system",
-        "user",
-        "assistant",
-        "tool",
-        "assistant",
-        "tool",
-        "tool",
-        "assistant",
-    ]
-    calls = [(call.id, call.arguments) for message in trace.messages for call in message.tool_calls]
-    assert calls == [(item.call_id, item.arguments) for item in saw if item.type == "function_call"]
-    texts = [item.content[0].text for item in saw if item.type == "message"]
-    assert [message.content for message in trace.messages if message.role == "assistant" and message.content] == texts
-    assert trace.messages[2].reasoning_content == "Where is the lamp?\n"
-    assert all(message.weight == 1 for message in trace.messages)
-    assert trace.tools[0].to_openai() == TOOL
 
 
 def test_the_key_goes_to_the_endpoint_and_nowhere_else(spool: Spool, store: TraceStore, tmp_path: Path) -> None:

@@ -3,7 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from tutelage.record.spool import Spool, keys_of
+from tutelage.record import spool as spooling
+from tutelage.record.spool import Spool
+from tutelage.trace import now
 
 
 def test_a_recorder_keeps_its_name_and_a_copy_of_its_folder_gets_another(spool: Spool, tmp_path: Path) -> None:
@@ -12,15 +14,10 @@ def test_a_recorder_keeps_its_name_and_a_copy_of_its_folder_gets_another(spool: 
     assert Spool(tmp_path / "copy").owner() != spool.owner()
 
 
-@pytest.mark.parametrize(
-    ("header", "keys"),
-    [
-        ("Bearer sk-Zq3vKey-0123456789", [b"Bearer sk-Zq3vKey-0123456789", b"sk-Zq3vKey-0123456789"]),
-        ("Bearer anything", []),
-        ("Bearer not-needed", []),
-        ("Bearer none", []),
-        ("correct-horse-battery-staple", [b"correct-horse-battery-staple"]),
-    ],
-)
-def test_words_that_stand_for_a_key_are_taken_out_of_no_text(header: str, keys: list[bytes]) -> None:
-    assert keys_of({"authorization": header}) == keys
+def test_of_what_cannot_be_read_the_newest_is_kept(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spooling, "UNREADABLE_MOST", 2)
+    for number in range(4):
+        spool.write("chat", now(), 0.1, b'{"n": %d}' % number, {}, [])
+    kept = [spool.set_aside(waiting) for waiting in spool.waiting()]
+    assert spool.waiting() == []
+    assert sorted((spool.folder / "unreadable").iterdir()) == kept[2:]

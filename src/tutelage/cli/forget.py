@@ -19,7 +19,7 @@ from tutelage.cli.common import (
 )
 from tutelage.errors import TutelageError
 
-RECORDINGS = "recordings"  # of servers that are replayed, in a project's folder
+RECORDINGS = "recordings"  # in a project's folder: of servers that are replayed, and of agents that are recorded
 
 if TYPE_CHECKING:
     from tutelage.project import Project
@@ -77,6 +77,10 @@ def forget(
     answers = [str(path.relative_to(opened.folder)) for path in sorted(opened.path(RECORDINGS).glob("*.jsonl"))]
     if answers:
         text += f" Recorded answers of servers belong to no trace, and stay: {', '.join(answers)}."
+    exchanges = _exchanges(opened)
+    if exchanges:
+        places = ", ".join(f"{place} ({count})" for place, count in exchanges.items())
+        text += f" Exchanges of recorded agents that are in no trace yet were not looked through, and stay: {places}."
     result = {
         **counts._asdict(),
         "rows": rows,
@@ -84,6 +88,7 @@ def forget(
         "adapters": trained,
         "pages": pages,
         "recordings": answers,
+        "exchanges": exchanges,
         "dry_run": dry_run,
     }
     output(result, text, as_json=as_json)
@@ -119,6 +124,13 @@ def _moment(text: str) -> datetime:
     except ValueError:
         raise TutelageError(f'"{text}" is no date. Write 2026-05-31, or 2026-05-31T14:00.') from None
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _exchanges(project: "Project") -> dict[str, int]:
+    """What `tutelage record` has put into no trace: folder -> how many. In the second, what none can be made of."""
+    folder = project.path(RECORDINGS)
+    counts = {path: len(list(path.glob("*.json"))) for path in (folder, folder / "unreadable")}
+    return {str(path.relative_to(project.folder)): count for path, count in counts.items() if count}
 
 
 def _pages(project: "Project", ids: list[str]) -> list[str]:

@@ -13,6 +13,7 @@ from tutelage.dialect.exchange import (
     entries,
     function_tool,
     number,
+    unseen,
 )
 from tutelage.trace import Message, Tool
 
@@ -34,17 +35,18 @@ def read(request: dict[str, Any], response: dict[str, Any]) -> Exchange:
         raise Unreadable("the response has no content")
     read_message("assistant", response["content"], transcript)
     answer = transcript.messages.pop() if len(transcript.messages) > told else Message(role="assistant", content="")
+    tools = read_tools(request.get("tools"))
     usage = response.get("usage") or {}
     counts = (usage.get(key) for key in ("input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens"))
     stop = response.get("stop_reason")
     return Exchange(
         model=str(request.get("model") or response.get("model") or ""),
         messages=tuple(transcript.messages),
-        tools=read_tools(request.get("tools")),
+        tools=tools,
         answers=(Answer(answer, FINISH.get(str(stop), stop)),),
         prompt_tokens=sum(number(count) or 0 for count in counts) or None,
         completion_tokens=number(usage.get("output_tokens")),
-        not_kept=transcript.not_kept,
+        not_kept=transcript.not_kept + unseen(answer, tools, request.get("tools")),
     )
 
 
@@ -88,7 +90,9 @@ def read_message(role: Any, content: Any, transcript: Transcript) -> None:
 
 
 def read_tools(value: Any) -> tuple[Tool, ...]:
-    """The client's tools; those that the server runs itself (web search, …) have no schema and are not the agent's."""
+    """The client's tools that have a schema: not those that the server runs itself (web search, …), and not those whose
+    schema only the provider's models know (bash, text editor, …).
+    """
     return tuple(
         function_tool(entry.get("name"), entry.get("description"), entry["input_schema"])
         for entry in entries(value, "tools")

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
@@ -38,8 +38,11 @@ class Exchange:
     answers: tuple[Answer, ...]  # more than one where the request asked for several
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
+    instructed: bool = False  # the first message is an instruction for this request alone, which no server keeps
     id: str | None = None  # the response's, where the server keeps it
-    previous: str | None = None  # the response whose conversation goes on, which the server kept
+    previous: str | None = None  # the response that it goes on from, which the server kept
+    conversation: str | None = None  # the one that it is part of, which the server keeps
+    items: Mapping[str, Any] = field(default_factory=dict)  # of the answer, by the names that requests may use
     not_kept: Mapping[str, int] = field(default_factory=dict)  # parts that are no text: pictures, … -> how many
 
 
@@ -110,3 +113,11 @@ def entries(value: Any, key: str) -> list[dict[str, Any]]:
 def number(value: Any) -> int | None:
     """A count of tokens; None for what cannot be one."""
     return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**31 else None
+
+
+def unseen(answer: Message, tools: Sequence[Tool], offered: Any) -> Counter[str]:
+    """The tools that an answer calls and that `offered` has no schema of: a student would not be shown them."""
+    if len(entries(offered, "tools")) == len(tools):
+        return Counter()
+    shown = {tool.name for tool in tools}
+    return Counter(f"tool {call.name}" for call in answer.tool_calls if call.name not in shown)

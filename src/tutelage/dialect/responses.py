@@ -1,5 +1,6 @@
 """OpenAI's Responses API."""
 
+from collections import Counter
 from typing import Any
 
 from tutelage.dialect.exchange import (
@@ -12,6 +13,7 @@ from tutelage.dialect.exchange import (
     entries,
     function_tool,
     number,
+    unseen,
 )
 from tutelage.trace import Message, Tool, ToolCall
 
@@ -19,34 +21,47 @@ ENDS = ("response.completed", "response.incomplete")
 # Kind of a call -> where its arguments stand.
 CALLS = {"function_call": "arguments", "custom_tool_call": "input", "local_shell_call": "action"}
 RESULTS = ("function_call_output", "custom_tool_call_output", "local_shell_call_output")
-SILENT = ("item_reference", "compaction")  # nothing that could be read
+SILENT = ("item_reference", "compaction")  # nothing that could be read, though the model is shown what they stand for
+STATES = (None, "completed", "incomplete")  # of a response that holds an answer
 
 
 def read(request: dict[str, Any], response: dict[str, Any]) -> Exchange:
     """Raises Unreadable."""
     transcript = Transcript()
-    if request.get("instructions"):
+    state = response.get("status")
+    if state not in STATES:
+        raise Unreadable(f"the response is {state}")
+    instructed = bool(request.get("instructions"))
+    if instructed:
         transcript.add(Message(role="system", content=transcript.text(request["instructions"])))
     given = request.get("input")
-    read_items([{"role": "user", "content": given}] if isinstance(given, str) else entries(given, "input"), transcript)
+    items = [{"role": "user", "content": given}] if isinstance(given, str) else entries(given, "input")
+    read_items(items, transcript)
     answered = Transcript()
-    read_items(entries(response.get("output"), "output"), answered)
+    output = entries(response.get("output"), "output")
+    read_items(output, answered)
     if len(answered.messages) > 1:
         raise Unreadable("the output is more than one message")
     message = answered.messages[0] if answered.messages else Message(role="assistant", content="")
+    tools = read_tools(request.get("tools"))
     usage = response.get("usage") or {}
     conversation = request.get("conversation")
     return Exchange(
         model=str(request.get("model") or response.get("model") or ""),
         messages=tuple(transcript.messages),
-        tools=read_tools(request.get("tools")),
+        tools=tools,
         answers=(Answer(message, _finish(response, message)),),
         prompt_tokens=number(usage.get("input_tokens")),
         completion_tokens=number(usage.get("output_tokens")),
-        id=response.get("id") if isinstance(response.get("id"), str) else None,
-        previous=request.get("previous_response_id")
-        or (conversation.get("id") if isinstance(conversation, dict) else conversation),
-        not_kept=transcript.not_kept + answered.not_kept,
+        instructed=instructed,
+        id=_name(response.get("id"), "id"),
+        previous=_name(request.get("previous_response_id"), "previous_response_id"),
+        conversation=_name(conversation.get("id") if isinstance(conversation, dict) else conversation, "conversation"),
+        items={item["id"]: item for item in output if isinstance(item.get("id"), str)},
+        not_kept=transcript.not_kept
+        + answered.not_kept
+        + Counter(item["type"] for item in (*items, *output) if item.get("type") in SILENT)
+        + unseen(message, tools, request.get("tools")),
     )
 
 
@@ -101,6 +116,12 @@ def read_tools(value: Any) -> tuple[Tool, ...]:
         elif entry.get("type") == "custom":
             found.append(function_tool(entry.get("name"), entry.get("description"), None))
     return tuple(found)
+
+
+def _name(value: Any, key: str) -> str | None:
+    if value is not None and not isinstance(value, str):
+        raise Unreadable(f'"{key}" is no text')
+    return value or None
 
 
 def _call(item: dict[str, Any], kind: str) -> ToolCall:

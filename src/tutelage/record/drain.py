@@ -11,12 +11,12 @@ import threading
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DataError, DBAPIError
 
 from tutelage.dialect import Unreadable
 from tutelage.errors import TutelageError
 from tutelage.record.recorder import Recorder
-from tutelage.record.spool import Spool, read
+from tutelage.record.spool import Spool, Waiting, read
 from tutelage.store import TraceStore
 
 POLL_SECONDS = 0.2
@@ -29,9 +29,26 @@ class DrainSettings(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     store: str
-    run: str
+    run: str  # whose open traces are finished, beside those of the runs for which exchanges wait
     spool: Path
     idle: float  # seconds after which a conversation that nobody goes on with is finished
+
+
+class Recorders:
+    """A recorder for each run: exchanges may have waited since the proxy ran with another one."""
+
+    def __init__(self, store: TraceStore, owner: str) -> None:
+        self._store, self._owner = store, owner
+        self._recorders: dict[str, Recorder] = {}
+
+    def of(self, run: str) -> Recorder:
+        if run not in self._recorders:
+            self._recorders[run] = Recorder(self._store, run, self._owner)
+        return self._recorders[run]
+
+    def finish(self, rested: float = 0.0) -> int:
+        """As of Recorder, in all of them."""
+        return sum(recorder.finish(rested) for recorder in self._recorders.values())
 
 
 class Drain:
@@ -61,29 +78,40 @@ class Drain:
                 self.ended.wait(RETRY_SECONDS)
 
     def _with(self, store: TraceStore) -> None:
-        recorder = Recorder(store, self.settings.run, self._spool.owner())
+        recorders = Recorders(store, self._spool.owner())
+        recorders.of(self.settings.run)
         if self._failed:
             self._failed = ""
             say("The store answers again.")
         while True:
             ended = self.ended.is_set()  # before the spool is read: what was written up to then is in it
-            self._drain(recorder)
+            self._drain(recorders)
             if ended:
                 break
-            self.traces += recorder.finish(self.settings.idle)
+            self.traces += recorders.finish(self.settings.idle)
             self.ended.wait(POLL_SECONDS)
         if self.finishing:
-            self.traces += recorder.finish()
+            self.traces += recorders.finish()
 
-    def _drain(self, recorder: Recorder) -> None:
+    def _drain(self, recorders: Recorders) -> None:
         for waiting in self._spool.waiting():
             try:
-                recorder.record(waiting.id, read(waiting))
-            except (Unreadable, ValueError, RecursionError) as error:
-                say(f"No trace can be made of {self._spool.set_aside(waiting)}: {error}.")
+                spooled = read(waiting)
+                recorders.of(str(spooled.get("run") or self.settings.run)).record(waiting.id, spooled)
+            except Unreadable as error:
+                self._set_aside(waiting, str(error))
+            except DataError as error:  # it holds what this database takes nowhere
+                self._set_aside(waiting, str(error.orig))
+            except (DBAPIError, TutelageError, OSError):
+                raise
+            except Exception as error:  # whatever it holds, those behind it are recorded
+                self._set_aside(waiting, repr(error))
             else:
                 self.exchanges += 1
                 self._spool.remove(waiting)
+
+    def _set_aside(self, waiting: Waiting, why: str) -> None:
+        say(f"No trace can be made of {self._spool.set_aside(waiting)}: {why}.")
 
     def _say_failure(self, error: DBAPIError | TutelageError) -> None:
         reason = str(error.orig) if isinstance(error, DBAPIError) else str(error)

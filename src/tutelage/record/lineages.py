@@ -7,7 +7,7 @@ own beside it, in the same session:
 - retry: the same request again, while its answer had not been gone on from;
 - edited: the history is the same up to a message and then another, or the model or the tools are others;
 - compacted: it shows what a lineage's model wrote (a step, or a long text as its summary) after another beginning;
-- sub-agent: its prompt is a text that stands in the arguments of a call which a lineage waits for.
+- sub-agent: its prompt is, for the most part, a text in the arguments of a call which a lineage waits for.
 
 Anything else starts a session.
 """
@@ -22,9 +22,9 @@ from itertools import islice
 from tutelage.dialect.identity import chain, digest, digest_of
 from tutelage.trace import Message, Tool, ToolCall, canonical
 
-LONG = 200  # characters of an answer that tell a summary by themselves
-TELLING = 20  # characters of an argument that tell a sub-agent's prompt, or of an answer that tell a step
-FIRST = 4  # messages in which a compacted context would tell its summary
+LONG = 200  # characters that tell by themselves: of an answer a summary, of an argument a sub-agent's prompt
+TELLING = 20  # characters of an argument that may be a sub-agent's prompt, or of an answer that tell a step
+FIRST = 4  # messages in which a sub-agent's prompt or the summary of a compacted context would stand
 RECENT = 500  # lineages whose last message may tell a sub-agent or a summary: those that were gone on with last
 
 
@@ -137,11 +137,13 @@ class Lineages:
         for message in messages:
             if message.role == "assistant" and (lineage := self._said.get(digest(message))):
                 return Place(lineage, 0, Kind.COMPACTED)
-        prompt = "\n".join(message.content or "" for message in messages[:FIRST] if message.role != "assistant")
         recent = list(islice(reversed(self.open.values()), RECENT))
+        asked = [message.content or "" for message in messages[:FIRST] if message.role == "user"]
         for lineage in recent:
-            if any(text in prompt for call in lineage.waits_for for text in _texts(call.arguments)):
+            texts = (text for call in lineage.waits_for for text in _texts(call.arguments))
+            if any(_is_prompt(text, message) for text in texts for message in asked):
                 return Place(lineage, 0, Kind.SUB_AGENT)
+        prompt = "\n".join(message.content or "" for message in messages[:FIRST] if message.role != "assistant")
         for lineage in recent:
             last = (lineage.messages[-1].content or "").strip()
             if len(last) >= LONG and last in prompt:
@@ -171,6 +173,11 @@ def _is_retry(lineage: Lineage, index: int, messages: Sequence[Message], started
     if any(message.role == "assistant" for message in messages):
         return True
     return index == len(lineage.messages) - 1 and started >= lineage.steps[index]
+
+
+def _is_prompt(text: str, message: str) -> bool:
+    """Whether `text` is what `message` asks: an agent may put more around it, but a path or a word is no prompt."""
+    return (len(text) >= LONG or 2 * len(text) >= len(message)) and text in message
 
 
 def _texts(arguments: str) -> Iterator[str]:

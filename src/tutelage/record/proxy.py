@@ -19,7 +19,8 @@ from aiohttp import web
 from tutelage.dialect import Progress, anthropic, chat, responses
 from tutelage.endpoint.proxy import Upstream, application, as_it_comes, hand_back, whole
 from tutelage.record.events import EventReader
-from tutelage.record.spool import Spool, keys_of
+from tutelage.record.keys import keys_of
+from tutelage.record.spool import Spool
 from tutelage.trace import now
 
 PATHS = {"/chat/completions": "chat", "/responses": "responses", "/messages": "anthropic"}  # end -> dialect
@@ -73,10 +74,12 @@ class Copy:
         self._clock = time.monotonic()
         self._reader, self._stream = EventReader(), STREAMS[dialect]()
         self._saved = self._broken = False
+        self._progress = Progress.GOES_ON
 
     def add(self, part: bytes) -> Progress:
-        """Read the events of a streamed answer's next bytes."""
-        return self._read(self._reader.feed(part))
+        """Read a streamed answer's next bytes; how far it has come with their last event."""
+        self._read(self._reader.feed(part))
+        return self._progress
 
     def end(self) -> None:
         """The stream ended, or broke off: an answer that was said whole is kept."""
@@ -95,18 +98,16 @@ class Copy:
         except OSError as error:  # the agent goes on; a trace lacks this exchange
             print(f"tutelage: an exchange could not be recorded: {error}", file=sys.stderr, flush=True)
 
-    def _read(self, events: list[str]) -> Progress:
-        progress = Progress.GOES_ON
+    def _read(self, events: list[str]) -> None:
         for event in events:
-            if self._broken or self._saved:
+            if self._broken or self._progress is Progress.ENDED:
                 break
             try:
                 data = json.loads(event) if event.startswith("{") else event
-                progress = max(progress, self._stream.add(data), key=lambda each: each.value)
+                self._progress = self._stream.add(data)
             except Exception as error:  # whatever an endpoint sends, the agent gets it
-                self._broken = True
+                self._broken, self._progress = True, Progress.GOES_ON
                 print(f"tutelage: a streamed answer could not be read: {error!r}", file=sys.stderr, flush=True)
-        return progress
 
 
 def _dialect(request: web.Request) -> str | None:
@@ -129,18 +130,17 @@ def _unpacked(body: bytes, headers: Mapping[str, str]) -> bytes | None:
 
 async def recorded(answer: aiohttp.ClientResponse, copy: Copy) -> AsyncGenerator[bytes, None]:
     """A streamed answer's bytes as they come, but for the last ones, which wait until `copy` is on disk."""
-    held: list[bytes] = []  # from the bytes on with which all is said
+    held: list[bytes] = []  # from the bytes on with which all seems to be said
     try:
         async for part in as_it_comes(answer):
+            held.append(part)
             progress = copy.add(part)
+            if progress is Progress.SAID:
+                continue
             if progress is Progress.ENDED:
                 copy.end()
-                yield b"".join([*held, part])
-                held = []
-            elif progress is Progress.SAID or held:
-                held.append(part)
-            else:
-                yield part
+            yield b"".join(held)
+            held = []
         copy.end()
         if held:
             yield b"".join(held)

@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import JsonValue, ValidationError
 
 from tutelage.dialect import Answer, Exchange, Unreadable, anthropic, chat, responses
+from tutelage.record.kept import Kept, told
 from tutelage.record.lineages import Kind, Lineage, Lineages, Place, root
 from tutelage.store import AlreadyRecorded, Recording, TraceStore
 from tutelage.trace import RECORDED, Message, Step, StopReason, Task, Trace
@@ -32,7 +33,7 @@ class Recorder:
         self._recordings: dict[str, Recording] = {}
         self._notes: dict[str, dict[str, Any]] = {}  # trace id -> what its metadata says under RECORDED
         self._touched: dict[str, float] = {}  # trace id -> when it was gone on with, by the monotonic clock
-        self._responses: dict[str, tuple[Lineage, int]] = {}  # a response that its server keeps -> (whose, messages)
+        self._kept = Kept()
         self._applied: set[str] = set()  # exchanges that are in the store, and may still be in the spool
         for id in store.unfinished(run):
             self._take_up(store.load(id))
@@ -43,7 +44,7 @@ class Recorder:
         Raises Unreadable where no trace can be made of it.
         """
         try:
-            exchange = READERS[spooled["dialect"]](spooled["request"], spooled["response"])
+            exchange = READERS[spooled["dialect"]](self._kept.whole(spooled["request"]), spooled["response"])
             started = datetime.fromisoformat(spooled["started"])
             seconds = float(spooled["seconds"])
         except (KeyError, TypeError, ValueError, AttributeError, RecursionError, ValidationError) as error:
@@ -78,7 +79,7 @@ class Recorder:
     def _answer(
         self, id: str, exchange: Exchange, answer: Answer, started: datetime, seconds: float, dialect: str
     ) -> None:
-        messages, whole = self._seen(exchange)
+        messages, known = self._kept.seen(exchange)
         of = root(exchange.model, exchange.tools)
         place = self._lineages.place(of, messages, started)
         if place is not None and place.kind is None:
@@ -88,11 +89,13 @@ class Recorder:
             new, since = self._history(messages, place), 0
             lineage = self._begin(exchange, of, new, place, dialect)
         self._note(lineage, exchange, answer, id)
-        if not whole:
-            self._notes[lineage.id]["history_unknown"] = True
         notes = self._notes[lineage.id]
-        taught = not notes.get("not_kept") and not notes.get("history_unknown")
-        given = answer.message if taught else _as_context(answer.message)
+        if not known and not notes.get("not_kept"):
+            notes["history_unknown"] = True
+        known = _is_known(notes)
+        # What a model is shown of a beginning that the agent wrote for it hangs on its server.
+        begun = bool(messages) and messages[-1].role == "assistant"
+        given = answer.message if known and not begun else _as_context(answer.message)
         step = Step(
             seen=since + len(new),
             started=started,
@@ -101,31 +104,12 @@ class Recorder:
             completion_tokens=exchange.completion_tokens,
             finish_reason=answer.finish_reason,
         )
-        self._recordings[lineage.id].exchange(new, step, given, {RECORDED: self._notes[lineage.id]})
+        self._recordings[lineage.id].exchange(new, step, given, {RECORDED: notes})
         lineage.extend([*new, given])
         lineage.steps[step.seen] = started + timedelta(seconds=seconds)
         self._lineages.add(lineage, since)
         self._touched[lineage.id] = time.monotonic()
-        for name in (exchange.id, exchange.previous):  # a conversation keeps its name, a response's is new
-            if name:
-                self._responses[name] = lineage, len(lineage.messages)
-
-    def _seen(self, exchange: Exchange) -> tuple[tuple[Message, ...], bool]:
-        """All that the model was shown, and whether that is known.
-
-        A request may only name a history that its server keeps; instructions come with each request.
-        """
-        if not exchange.previous:
-            return exchange.messages, True
-        lineage, count = self._responses.get(exchange.previous, (None, 0))
-        if lineage is None:
-            # A conversation that the server keeps begins with no history; a response is the end of one.
-            return exchange.messages, not exchange.previous.startswith("resp")
-        kept = lineage.messages[:count]
-        new = list(exchange.messages)
-        if new and new[0].role == "system":
-            kept = [new.pop(0), *(message for message in kept if message.role != "system")]
-        return (*kept, *new), True
+        self._kept.note(exchange, lineage, known=known)
 
     def _history(self, messages: Sequence[Message], place: Place | None) -> tuple[Message, ...]:
         """What a new lineage's model was shown. What it gave in another lineage is taught there, and context here."""
@@ -165,8 +149,8 @@ class Recorder:
     def _note(self, lineage: Lineage, exchange: Exchange, answer: Answer, id: str) -> None:
         notes = self._notes[lineage.id]
         notes |= {"exchange": id, "finish_reason": answer.finish_reason}
-        if exchange.id:
-            notes["response"] = exchange.id
+        if kept := told(exchange):
+            notes["server_keeps"] = kept
         if exchange.not_kept:
             notes["not_kept"] = dict(exchange.not_kept)
 
@@ -185,14 +169,19 @@ class Recorder:
         self._notes[trace.id] = dict(notes)
         self._touched[trace.id] = time.monotonic()
         self._applied.add(str(notes["exchange"]))
-        if notes.get("response"):
-            self._responses[str(notes["response"])] = lineage, len(lineage.messages)
+        keeps = notes.get("server_keeps")
+        self._kept.restore(keeps if isinstance(keeps, dict) else {}, lineage, known=_is_known(notes))
 
     def _forget(self, lineage: Lineage) -> None:
         self._lineages.close(lineage)
         for names in (self._recordings, self._notes, self._touched):
             names.pop(lineage.id, None)
-        self._responses = {name: found for name, found in self._responses.items() if found[0] is not lineage}
+        self._kept.forget(lineage)
+
+
+def _is_known(notes: Mapping[str, Any]) -> bool:
+    """Whether a trace's messages are all that its model was shown."""
+    return not notes.get("not_kept") and not notes.get("history_unknown")
 
 
 def _as_context(message: Message) -> Message:

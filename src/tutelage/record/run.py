@@ -37,7 +37,7 @@ def run_record(
     """
     from tutelage.record.proxy import proxy
 
-    place = Spool(spool)
+    place = Spool(spool, run)
     with place.locked("proxy", wait=False):
         place.clean()
         signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))  # it ends as with Ctrl-C

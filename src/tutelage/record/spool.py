@@ -3,24 +3,20 @@
 import contextlib
 import fcntl
 import json
-import re
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from tutelage.errors import TutelageError
-from tutelage.redact import HIDDEN
+from tutelage.record.keys import without_keys
 
 UNREADABLE = "unreadable"  # a folder in the spool: exchanges of which no trace could be made
 OWNER = "recorder"  # a file in the spool: the recorder's name, and the file's own inode
-SHORTEST_KEY = 8  # characters; shorter ones are words that stand everywhere, such as "none"
-# What clients send where no key is asked for, "anything" or "not-needed", may stand in any text.
-WORDS, LONGEST_WORDS = re.compile(r"[A-Za-z]+(?:[ _-][A-Za-z]+)*"), 24
-KEY_HEADERS = ("authorization", "x-api-key", "api-key", "x-goog-api-key", "proxy-authorization")
+UNREADABLE_MOST = 1000  # exchanges; before another one, the oldest is removed
 
 
 class Waiting(NamedTuple):
@@ -33,8 +29,9 @@ class Waiting(NamedTuple):
 class Spool:
     """What is written survives the killing of every process; a power cut may take the last moment's."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, run: str = "record") -> None:
+        """`run`: the one that what is written belongs to, whichever recorder comes to it."""
+        self.folder, self.run = folder, run
         self._last = 0
         folder.mkdir(parents=True, exist_ok=True)
 
@@ -45,18 +42,17 @@ class Spool:
         seconds: float,
         request: bytes,
         response: Mapping[str, Any] | bytes,
-        keys: list[bytes],
+        keys: Sequence[str],
     ) -> None:
-        """Put an exchange there, whole or not at all. The request's bytes are JSON, and stay as they are but for keys.
+        """Put an exchange there, whole or not at all; without `keys`. The request's bytes are JSON.
 
         Raises OSError.
         """
         if not isinstance(response, bytes):
             response = json.dumps(response, ensure_ascii=False).encode(errors="replace")
-        head = json.dumps({"dialect": dialect, "started": started.isoformat(), "seconds": seconds})
-        data = head[:-1].encode() + b', "request": ' + request + b', "response": ' + response + b"}"
-        for key in keys:
-            data = data.replace(key, HIDDEN.encode())
+        told = {"run": self.run, "dialect": dialect, "started": started.isoformat(), "seconds": seconds}
+        request, response = without_keys(request, keys), without_keys(response, keys)
+        data = json.dumps(told)[:-1].encode() + b', "request": ' + request + b', "response": ' + response + b"}"
         self._last = max(self._last + 1, time.time_ns())
         path = self.folder / f"{self._last:020d}.json"
         unfinished = path.with_suffix(".part")
@@ -74,6 +70,8 @@ class Spool:
         """Keep an exchange that cannot be read out of the way; where it lies now."""
         folder = self.folder / UNREADABLE
         folder.mkdir(exist_ok=True)
+        for old in sorted(folder.iterdir())[: 1 - UNREADABLE_MOST]:
+            old.unlink()
         return exchange.path.replace(folder / exchange.path.name)
 
     def owner(self) -> str:
@@ -108,18 +106,6 @@ class Spool:
         for path in self.folder.glob("*.part"):
             with contextlib.suppress(OSError):
                 path.unlink()
-
-
-def keys_of(headers: Mapping[str, str]) -> list[bytes]:
-    """The keys that a request's headers carry, so that they can be kept out of what is written."""
-    found = []
-    for name in KEY_HEADERS:
-        value = headers.get(name, "").strip()
-        for text in {value, value.split(" ", 1)[-1].strip()}:
-            words = len(text) <= LONGEST_WORDS and WORDS.fullmatch(text)
-            if len(text) >= SHORTEST_KEY and not words:
-                found.append(text.encode("latin-1", errors="replace"))
-    return sorted(set(found), key=len, reverse=True)
 
 
 def read(exchange: Waiting) -> dict[str, Any]:
