@@ -145,7 +145,7 @@ def test_reasoning_that_a_model_gave_in_a_rerun_was_recorded(
 
 def test_a_teacher_that_explains_nothing_changes_nothing(store: TraceStore, record: Record, tmp_path: Path) -> None:
     id = record("P-1", messages=without_reasoning("P-1"))
-    for answer in (says(""), says("so </think> there"), fails(400, "no")):
+    for answer in (says(""), says("<think>a</think>so </think> there"), fails(400, "no")):
         with endpoint_double(answer) as double:
             project = make_project(tmp_path, SETTINGS + f'[teacher]\nurl = "{double.url}"\nmodel = "m"\n')
             with pytest.raises(TutelageError, match="m wrote no reasoning for any of 1 traces"):

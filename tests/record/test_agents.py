@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -97,8 +98,13 @@ def test_agents_at_once_are_a_trace_each(spool: Spool, store: TraceStore) -> Non
     """Eight conversations in step with each other over one proxy, half of them with the same prompt."""
     import openai
 
+    started = threading.Barrier(8)  # a prompt that came after another's first answer would be a retry of it
+
     def script(results: int, asked: str) -> Said:
-        return Said("", [("look", {"what": asked})]) if results == 0 else Said(f"{asked} is seen.")
+        if results == 0:
+            started.wait(60)
+            return Said("", [("look", {"what": asked})])
+        return Said(f"{asked} is seen.")
 
     async def converse(client: openai.AsyncOpenAI, question: str) -> list[Any]:
         tool: Any = {"type": "function", "function": {"name": "look", "parameters": LOOK}}

@@ -20,7 +20,8 @@ NUMBERS = [
 NAMES = ("first", "second")
 
 texts = st.lists(st.sampled_from(PIECES), max_size=8).map("".join)
-plain_texts = texts.filter(lambda text: "<|im_" not in text)
+# llama.cpp's parser takes a last "<" for the beginning of a tool call, and drops it.
+plain_texts = texts.filter(lambda text: "<|im_" not in text and not text.rstrip().endswith("<"))
 
 
 @st.composite
