@@ -36,7 +36,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "record"))  # the proxy as a process
+sys.path[:0] = [str(Path(__file__).parents[1] / "tests" / name) for name in ("record", "doubles")]  # the proxy as a process
 
 from killing import Proxy
 
