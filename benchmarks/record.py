@@ -36,7 +36,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-sys.path[:0] = [str(Path(__file__).parents[1] / "tests" / name) for name in ("record", "doubles")]  # the proxy as a process
+# The proxy as a process, and its upstream.
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "record"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "doubles"))
 
 from killing import Proxy
 
