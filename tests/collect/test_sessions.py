@@ -224,3 +224,19 @@ def test_a_fork_teaches_what_it_adds_to_the_session_it_came_from(store: TraceSto
     _, traces = brought_in(store, tmp_path / "b.jsonl", fork)
     assert list(map(taught, traces)) == [["In the attic."], ["I do not know."]]
     assert traces[1].metadata["record"] == {"session": "fork"}
+
+
+def test_a_session_that_codex_itself_wrote_is_read(store: TraceStore) -> None:
+    """codex-cli 0.169.0 with a scripted endpoint in the place of its model; long texts of the file are shortened."""
+    file = Path(__file__).parent / "samples" / "codex-cli-0.169.0.jsonl"
+    import_traces(store, file, run="import")
+    (trace,) = store.traces(run="import")
+    assert [message.role for message in trace.messages] == [
+        *("system", "system", "user", "user"),
+        *("assistant", "tool", "assistant"),
+    ]
+    asked, call, result, answer = trace.messages[3:]
+    assert (asked.content, answer.content, trace.model) == ("Which number?", "It says seven.", "scripted")
+    assert [(each.name, each.arguments) for each in call.tool_calls] == [("exec_command", '{"cmd": "echo seven"}')]
+    assert "Process exited with code 0" in (result.content or "")
+    assert call.weight == answer.weight == 1
