@@ -11,6 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tutelage.dialect.characters import without_half_characters
 from tutelage.errors import TutelageError
 from tutelage.record.keys import without_keys
 
@@ -113,8 +114,4 @@ def read(exchange: Waiting) -> dict[str, Any]:
     data: dict[str, Any] = json.loads(exchange.path.read_bytes().decode(errors="replace"))
     if not isinstance(data, dict):
         raise ValueError("no JSON object")
-    try:
-        json.dumps(data, ensure_ascii=False).encode()
-    except UnicodeEncodeError:
-        data = json.loads(json.dumps(data, ensure_ascii=False).encode(errors="replace"))
-    return data
+    return without_half_characters(data)
