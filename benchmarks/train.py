@@ -32,13 +32,13 @@ from transformers import AutoConfig
 
 import train_sides
 from train_shapes import quickstart_rows, real_rows, steps_of
-from train_sides import CONFIG, TREE_TOKENS, Course, ours, plain, trl
+from train_sides import CACHE, CONFIG, Course, interpolated, ours, plain, sampled, trl
 from tutelage.render.student import embedded_gguf
 from tutelage.train.compute import Compute, keep_freed_memory, measure, peak_rss
 from tutelage.train.tree import Row, Tree, build_tree, plan_step
 from tutelage.train.weights import student_weights
 
-CACHE = Path.home() / ".cache" / "tutelage" / "benchmark"
+LONGEST = 8_000  # tokens of a row that TRL can train in some 20 GB without checkpointing
 
 Figures = Iterator[tuple[str, float]]
 
@@ -91,23 +91,19 @@ def steps_20(setting: Setting) -> Figures:
 
 def _long(setting: Setting, count: int) -> Figures:
     rows = setting.real(count)
+    checkpointing = max(map(len, rows)) > LONGEST  # a row of TRL's would not fit otherwise
     mine = ours(setting.weights, setting.compute, [rows]).seconds
-    sampled = sorted(rows, key=len)[:: -(-len(rows) // (3 if setting.short else 6))]
-    pieces = trl(setting.weights, setting.compute, [sampled]).pieces
-    theirs = _interpolated(sampled, pieces, rows)
+    some = sampled(rows, 3 if setting.short else 5)
+    pieces = trl(setting.weights, setting.compute, [some], checkpointing).pieces
+    theirs = interpolated(some, pieces, rows)
     if not setting.short:
         mine += ours(setting.weights, setting.compute, [rows]).seconds
-    timed = ", ".join(f"{len(row)}: {seconds:.1f}" for row, seconds in zip(sampled, pieces, strict=True))
-    _tell(f"{count} steps, TRL's rows timed at {timed} s", rows, mine, [theirs])
+    timed = ", ".join(f"{len(row)}: {seconds:.1f}" for row, seconds in zip(some, pieces, strict=True))
+    how = " with checkpointed layers" if checkpointing else ""
+    _tell(f"{count} steps, TRL's rows{how} timed at {timed} s", rows, mine, [theirs])
     speedup = theirs / statistics.median(mine)
     yield f"speedup_{count}", speedup
     yield f"of_bound_{count}", speedup / bound(setting, [rows])
-
-
-def _interpolated(sampled: Sequence[Row], seconds: Sequence[float], rows: Sequence[Row]) -> float:
-    """Seconds for all rows, from those of some: a row's time is a parabola in its length."""
-    curve = np.polynomial.Polynomial.fit([len(row) for row in sampled], seconds, 2)
-    return float(sum(curve(len(row)) for row in rows))
 
 
 def conversation_short(setting: Setting) -> Figures:
@@ -156,7 +152,7 @@ def tree_cost(setting: Setting) -> Figures:
     for _ in range(2 if setting.short else 5):
         seconds["tree"] += ours(setting.weights, setting.compute, [rows]).seconds
         seconds["sequences"] += plain(setting.weights, setting.compute, [sequences]).seconds
-    with_tree = statistics.median(seconds["tree"]) / sum(map(len, plan_step(rows, TREE_TOKENS)))
+    with_tree = statistics.median(seconds["tree"]) / sum(map(len, plan_step(rows)))
     without = statistics.median(seconds["sequences"]) / (count * depth)
     print(f"# tree {1e3 * with_tree:.2f} ms a token, {count} sequences of {depth} tokens {1e3 * without:.2f} ms")
     yield "tree_cost", with_tree / without
@@ -188,17 +184,13 @@ def checkpointing(setting: Setting) -> Figures:
 
 
 def growth(setting: Setting) -> Figures:
-    """growth_2 to growth_64: operations of row by row over ours, counted, as a trace of so many steps gets longer
-
-    growth_whole_2 to _64: where tree_tokens lets the trace be one tree.
-    """
+    """growth_2 to growth_64: operations of row by row over ours, counted, as a trace of so many steps gets longer"""
     for steps in (2, 4, 8, 16, 32) if setting.short else (2, 4, 8, 16, 32, 64):
         rows = real_rows(1, steps, max(1, steps // 5), setting.scale, seed=steps)
-        trees = plan_step(rows, TREE_TOKENS)
+        trees = plan_step(rows)
         tokens = f"{sum(map(len, rows)):,} tokens unrolled, {sum(map(len, trees)):,} in {len(trees)} trees"
         print(f"# {steps} steps: {tokens}", flush=True)
         yield f"growth_{steps}", bound(setting, [rows])
-        yield f"growth_whole_{steps}", bound(setting, [rows], sum(map(len, rows)))
 
 
 def _in_own_process(setting: Setting, side: str, tokens: int) -> tuple[int, float, int]:
@@ -222,11 +214,11 @@ def one_side(setting: Setting, side: str, tokens: int) -> None:
     print(round(peak_rss() / 2**20), min(course.seconds), len(rows))
 
 
-def bound(setting: Setting, steps: Sequence[Sequence[Row]], budget: int = TREE_TOKENS) -> float:
+def bound(setting: Setting, steps: Sequence[Sequence[Row]]) -> float:
     """The speedup that counting floating-point operations gives: TRL's rows over our trees."""
     config = AutoConfig.from_pretrained(setting.weights)
     rows = [row for step in steps for row in step]
-    trees = [tree for step in steps for tree in plan_step(step, budget)]
+    trees = [tree for step in steps for tree in plan_step(step)]
     alone = [build_tree([row]) for row in rows]
     # on a CPU, TRL computes the logits of every position; we those of targets
     theirs = sum(_operations(config, tree, len(tree)) for tree in alone)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback, TrainingArguments, set_seed
@@ -27,9 +28,9 @@ from tutelage.train.student import load_student
 from tutelage.train.trainer import StepPieces, TreeTrainer
 from tutelage.train.tree import Row, Tree
 
+CACHE = Path.home() / ".cache" / "tutelage" / "benchmark"
 CONFIG = TrainConfig()
 clock = time.perf_counter  # in seconds
-TREE_TOKENS = 6_000  # a microbatch of ours: what a long trace of 8 steps has; memory_curve varies it
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ def ours(
     weights: Path,
     compute: Compute,
     steps: Sequence[Sequence[Row]],
-    tree_tokens: int = TREE_TOKENS,
+    tree_tokens: int | None = None,
     checkpointing: bool = False,
 ) -> Course:
     disable_progress_bar()
@@ -80,11 +81,14 @@ def plain(weights: Path, compute: Compute, steps: Sequence[Sequence[Row]]) -> Co
     """Ours without a tree: PyTorch's causal attention, each row by itself; what the tree itself costs is beside it."""
     model = _adapted(_load(weights, compute))
     speed_up(model)
-    return _run_ours(model, compute, StepPieces(steps, Sft(TREE_TOKENS, share=False)))
+    return _run_ours(model, compute, StepPieces(steps, Sft(share=False)))
 
 
-def trl(weights: Path, compute: Compute, steps: Sequence[Sequence[Row]]) -> Course:
-    """TRL on the same rows: one at a time with accumulation, which was its fastest way on a CPU."""
+def trl(weights: Path, compute: Compute, steps: Sequence[Sequence[Row]], checkpointing: bool = False) -> Course:
+    """TRL on the same rows: one at a time with accumulation, which was its fastest way on a CPU.
+
+    Its default checkpoints the layers, which is slower: taken only where the rows do not fit otherwise.
+    """
     from datasets import Dataset, disable_progress_bars
     from trl import SFTConfig, SFTTrainer
 
@@ -103,7 +107,7 @@ def trl(weights: Path, compute: Compute, steps: Sequence[Sequence[Row]]) -> Cour
         arguments = SFTConfig(
             **_arguments(scratch, compute, len(steps)),
             gradient_accumulation_steps=size,
-            gradient_checkpointing=False,  # TRL's default recomputes: slower
+            gradient_checkpointing=checkpointing,
             max_length=None,
             completion_only_loss=True,
             train_sampling_strategy="sequential",
@@ -118,6 +122,19 @@ def trl(weights: Path, compute: Compute, steps: Sequence[Sequence[Row]]) -> Cour
         )
         _run(trainer)
     return Course(watch.seconds, _losses(trainer), watch.pieces)
+
+
+def sampled(rows: Sequence[Row], count: int) -> list[Row]:
+    """So many of the rows, shortest to longest; all where there are fewer."""
+    in_order = sorted(rows, key=len)
+    at = np.linspace(0, len(rows) - 1, min(count, len(rows))).round().astype(int)
+    return [in_order[i] for i in at]
+
+
+def interpolated(some: Sequence[Row], seconds: Sequence[float], rows: Sequence[Row]) -> float:
+    """Seconds for all rows, from those of some: a row's time is a parabola in its length."""
+    curve = np.polynomial.Polynomial.fit([len(row) for row in some], seconds, min(2, len(some) - 1))
+    return float(sum(curve(len(row)) for row in rows))
 
 
 def _run_ours(model: PeftModel, compute: Compute, steps: StepPieces[Tree]) -> Course:

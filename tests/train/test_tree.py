@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -6,7 +8,7 @@ from train_samples import unrolled
 
 from tutelage.errors import TutelageError
 from tutelage.train.steps import Mixed, at_most, plan_steps
-from tutelage.train.tree import Row, build_tree, plan_step, tree_size
+from tutelage.train.tree import Row, build_tree, plan_step, token_budget, tree_size
 
 
 def row(ids: list[int], trained: int = 1, trace: str = "t", step: int = 0) -> Row:
@@ -73,9 +75,32 @@ def test_packing_stays_within_the_budget_unless_one_row_alone_is_over_it(rows: l
     assert sum(tree.total_weight for tree in trees) == pytest.approx(sum(float(r.weights.sum()) for r in rows))
 
 
+@given(some_rows, st.integers(1, 30))
+def test_no_other_way_to_cut_sorted_rows_computes_less(rows: list[Row], budget: int) -> None:
+    order = sorted(rows, key=lambda r: r.input_ids.tolist())
+    least = None
+    for cuts in range(2 ** (len(rows) - 1)):
+        bounds = [0, *(i + 1 for i in range(len(rows) - 1) if cuts >> i & 1), len(rows)]
+        groups = [order[a:b] for a, b in pairwise(bounds)]
+        sizes = [tree_size(group) for group in groups]
+        if all(size <= max(budget, *map(len, group)) for size, group in zip(sizes, groups, strict=True)):
+            least = min(least or (sum(sizes), len(groups)), (sum(sizes), len(groups)))
+    trees = plan_step(rows, budget)
+    assert (sum(map(len, trees)), len(trees)) == least
+
+
+def test_a_long_trace_is_one_tree_unless_told_otherwise() -> None:
+    rows = [row([*range(n), *[9_000] * 100], 10) for n in range(900, 4_900, 1_000)]
+    assert (token_budget(rows), token_budget(rows[:1])) == (3_900 + 4 * 100, 2_000)
+    apart = [row([n, *range(n)], 10) for n in range(900, 4_900, 1_000)]
+    assert token_budget(apart) == 2 * 3_901
+    assert [len(tree) for tree in plan_step(rows)] == [3_900 + 4 * 100]
+    assert sorted(len(tree) for tree in plan_step(rows, 2_500)) == [1_900 + 2 * 100, 3_000, 4_000]
+
+
 def test_rows_of_one_trace_stay_together() -> None:
     rows = unrolled(traces=6)
-    trees = plan_step(rows, budget=150)
+    trees = plan_step(rows, tree_tokens=150)
     traces = [{r.trace_id for r in rows if any(_is(r, tree, path) for path in tree.paths)} for tree in trees]
     assert len(trees) > 1
     assert sum(map(len, traces)) == 6

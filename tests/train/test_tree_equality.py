@@ -80,7 +80,10 @@ def test_windows_count_by_depth_also_where_segments_are_cut(family: str, monkeyp
     plain, trees = with_random_lora(tiny(family, "sdpa")), with_random_lora(tiny(family))
     for queries in (7, 16, 128):
         monkeypatch.setattr(attention, "QUERIES", queries)
-        assert_equal(by_tree(trees, [build_tree(rows)]), row_by_row(plain, rows))
+        monkeypatch.setattr(attention, "FLASH_QUERIES", queries)
+        for kept in (attention.KEPT, 0):
+            monkeypatch.setattr(attention, "KEPT", kept)
+            assert_equal(by_tree(trees, [build_tree(rows)]), row_by_row(plain, rows))
 
 
 @pytest.mark.parametrize("family", ["llama", "mistral", "gemma3", "qwen3_moe"])
@@ -126,7 +129,7 @@ def test_a_hybrid_whose_states_are_not_handed_on_is_found_out() -> None:
 def test_they_are_however_the_step_is_cut_into_trees(family: str) -> None:
     rows = unrolled(traces=4)
     plain, trees = with_random_lora(tiny(family, "sdpa")), with_random_lora(tiny(family))
-    pieces = plan_step(rows, budget=90)
+    pieces = plan_step(rows, tree_tokens=90)
     assert len(pieces) > 2
     assert_equal(by_tree(trees, pieces), row_by_row(plain, rows))
 
@@ -143,8 +146,10 @@ def test_they_are_where_probabilities_are_computed_again(family: str, monkeypatc
     plain, trees = with_random_lora(tiny(family, "sdpa")), with_random_lora(tiny(family))
     kept = by_tree(trees, [build_tree(rows)])
     monkeypatch.setattr(attention, "KEPT", 0)
-    assert_equal(by_tree(trees, [build_tree(rows)]), row_by_row(plain, rows))
-    assert_equal(by_tree(trees, [build_tree(rows)]), kept)
+    for queries in (attention.FLASH_QUERIES, 7):
+        monkeypatch.setattr(attention, "FLASH_QUERIES", queries)
+        assert_equal(by_tree(trees, [build_tree(rows)]), row_by_row(plain, rows))
+        assert_equal(by_tree(trees, [build_tree(rows)]), kept)
 
 
 def test_biases_learn_where_peft_is_told_so() -> None:

@@ -1,10 +1,10 @@
 """Attention over a prefix tree, branch by branch, behind Transformers' AttentionInterface.
 
-No mask is built: each unbranched segment's queries meet the keys of the segments above it and their own causal
-square, nothing else. The forward pass of a long tree keeps q, k and v alone; the probabilities are computed again in
-the backward pass (a quarter more work in attention, but kept they cost heads x tokens x depth numbers a layer: 1 GB
-for 1,500 tokens of SmolLM2-135M in one row). Where all layers' take less than KEPT bytes, they are kept. Long segments
-are cut, so memory grows with depth, not with its square.
+No mask of the whole is built: each unbranched segment's queries meet the keys of the segments above it and their own
+causal square, nothing else; long segments are cut. Where the probabilities of all layers take less than KEPT bytes,
+they are kept for the backward pass, which is fastest for short rows. Otherwise (they cost heads x tokens x depth
+numbers a layer: 1 GB for 1,500 tokens of SmolLM2-135M in one row) PyTorch's flash kernel keeps one number a query and
+computes them again, block by block: at 4,000 and 12,000 tokens 1.5 times as fast as whole products that do so.
 """
 
 from collections.abc import Iterator
@@ -24,8 +24,12 @@ from tutelage.train.tree import Segment, Tree
 from tutelage.train.trunk import Trunk, Trunks
 
 NAME = "tutelage_tree"
-QUERIES = 128  # at most so many queries a piece
+QUERIES, FLASH_QUERIES = 128, 512  # at most so many queries a piece: where probabilities are kept, and where not
 KEPT = 1 << 29  # bytes of probabilities, all layers together
+
+SEVERAL = 4096  # keys: a mask is made for so many, or a multiple
+FLASH = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+FLASH_BACKWARD = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
 
 Slices = tuple[tuple[int, int], ...]
 Pieces = tuple[tuple[int, int, Slices], ...]  # queries from, to, and the slices of their keys, themselves last
@@ -67,16 +71,21 @@ def attention_plan(tree: Tree, model: PreTrainedModel) -> Plan | FlexPlan:
     """What `forward(..., tree_plan=...)` takes: the tree's segments, long ones cut; on a GPU, its block masks."""
     if model.device.type == "cuda":
         return FlexPlan(tree, model.device)
-    pieces = tuple(piece for segment in tree.segments for piece in _cut(segment))
+    pieces = _pieces(tree, QUERIES)
     config = model.config.get_text_config()
     pairs = sum((end - start) * sum(b - a for a, b in slices) for start, end, slices in pieces)
     size = pairs * config.num_attention_heads * config.num_hidden_layers * model.dtype.itemsize
+    keep = size <= KEPT
     trunks: Trunks | None = getattr(model, "trunks", None)
-    return Plan(tree, pieces, size <= KEPT, trunks.of(tree) if trunks else None)
+    return Plan(tree, pieces if keep else _pieces(tree, FLASH_QUERIES), keep, trunks.of(tree) if trunks else None)
 
 
-def _cut(segment: Segment) -> Iterator[tuple[int, int, Slices]]:
-    count = -(-(segment.end - segment.start) // QUERIES)
+def _pieces(tree: Tree, queries: int) -> Pieces:
+    return tuple(piece for segment in tree.segments for piece in _cut(segment, queries))
+
+
+def _cut(segment: Segment, queries: int) -> Iterator[tuple[int, int, Slices]]:
+    count = -(-(segment.end - segment.start) // queries)
     *above, (first, _) = segment.keys
     for i in range(count):
         start, end = (segment.start + (segment.end - segment.start) * j // count for j in (i, i + 1))
@@ -125,32 +134,28 @@ def tree_attention(
         else:
             trunk.keep(module.layer_idx, key, value)
     learns = torch.is_grad_enabled() and any(part.requires_grad for part in (query, key, value))
-    attend = _TreeAttention.apply if learns else _attention
+    attend = (_TreeAttention if tree_plan.keep else _FlashAttention).apply if learns else _attention
     out = attend(query[0], key[0], value[0], tree_plan, sliding_window, scale)
     return out[None, query.shape[2] - tokens :], None
 
 
 def _attention(q: Tensor, k: Tensor, v: Tensor, plan: Plan, window: int | None, scale: float) -> Tensor:
     """What `_TreeAttention` gives, where nothing is to be learnt of it: with PyTorch's kernel, 0.7 of the time."""
-    heads, tokens, size = q.shape
-    out = q.new_empty(tokens, heads, size)
-    groups = len(k)
+    out = q.new_empty(q.shape[1], len(q), q.shape[2])
     with as_typed(q.device):
         for start, end, slices in plan.within(window):
-            keys, values = (_take(part, slices)[:, None].expand(-1, heads // groups, -1, -1) for part in (k, v))
-            mask = _hidden(end - start, keys.shape[2], window, q.dtype, q.device)
-            queries = q[:, start:end].unflatten(0, (groups, -1))
-            piece = scaled_dot_product_attention(queries, keys, values, attn_mask=mask, scale=scale)
+            inputs, mask = _flash_inputs(q, k, v, (start, end, slices), window)
+            piece = scaled_dot_product_attention(*inputs, attn_mask=mask, scale=scale)
             out[start:end] = piece.flatten(0, 1).transpose(0, 1)
     return out
 
 
 class _TreeAttention(torch.autograd.Function):  # type: ignore[misc]  # seen as Any
-    """q (H, N, D), k and v (K, N, D) -> (N, H, D)."""
+    """q (H, N, D), k and v (K, N, D) -> (N, H, D). Keeps the probabilities."""
 
     @staticmethod
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, plan: Plan, window: int | None, scale: float) -> Tensor:
-        ctx.pieces, ctx.window, ctx.scale = plan.within(window), window, scale
+        ctx.pieces, ctx.scale = plan.within(window), scale
         kept = []
         heads, tokens, size = q.shape
         out = q.new_empty(tokens, heads, size)
@@ -159,8 +164,7 @@ class _TreeAttention(torch.autograd.Function):  # type: ignore[misc]  # seen as 
                 keys, values = _take(k, slices), _take(v, slices)
                 probabilities = _probabilities(_grouped(q, start, end, len(k)), keys, end - start, window, scale)
                 _write(out.transpose(0, 1), start, end, torch.bmm(probabilities, values))
-                if plan.keep:
-                    kept.append(probabilities)
+                kept.append(probabilities)
         ctx.save_for_backward(q, k, v, *kept)
         return out
 
@@ -170,16 +174,58 @@ class _TreeAttention(torch.autograd.Function):  # type: ignore[misc]  # seen as 
         grad = grads[0].transpose(0, 1)  # (H, N, D)
         dq = torch.empty_like(q.transpose(0, 1), memory_format=torch.contiguous_format).transpose(0, 1)
         dk, dv = torch.zeros_like(k), torch.zeros_like(v)
-        for i, (start, end, slices) in enumerate(ctx.pieces):
+        for (start, end, slices), probabilities in zip(ctx.pieces, kept, strict=True):
             keys, values = _take(k, slices), _take(v, slices)
             queries, upper = _grouped(q, start, end, len(k)), _grouped(grad, start, end, len(k))
-            probabilities = kept[i] if kept else _probabilities(queries, keys, end - start, ctx.window, ctx.scale)
             _add(dv, slices, torch.bmm(probabilities.transpose(1, 2), upper))
             dp = torch.bmm(upper, values.transpose(1, 2))
             ds = torch._softmax_backward_data(dp, probabilities, -1, dp.dtype).mul_(ctx.scale)
             _write(dq, start, end, torch.bmm(ds, keys))
             _add(dk, slices, torch.bmm(ds.transpose(1, 2), queries))
         return dq, dk, dv, None, None, None
+
+
+class _FlashAttention(torch.autograd.Function):  # type: ignore[misc]  # seen as Any
+    """The same for long trees: keeps what comes out and, of each query, the logarithm of its softmax's denominator."""
+
+    @staticmethod
+    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, plan: Plan, window: int | None, scale: float) -> Tensor:
+        ctx.pieces, ctx.window, ctx.scale = plan.within(window), window, scale
+        out = q.new_empty(q.shape[1], len(q), q.shape[2])
+        logs = []
+        with as_typed(q.device):
+            for start, end, slices in ctx.pieces:
+                inputs, mask = _flash_inputs(q, k, v, (start, end, slices), window)
+                piece, log = FLASH(*inputs, 0.0, False, attn_mask=mask, scale=scale)
+                out[start:end] = piece.flatten(0, 1).transpose(0, 1)
+                logs.append(log)
+        ctx.save_for_backward(q, k, v, out, *logs)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        q, k, v, out, *logs = ctx.saved_tensors
+        dq, dk, dv = torch.empty_like(q), torch.zeros_like(k), torch.zeros_like(v)
+        for (start, end, slices), log in zip(ctx.pieces, logs, strict=True):
+            inputs, mask = _flash_inputs(q, k, v, (start, end, slices), ctx.window)
+            upper, given = (x[start:end].transpose(0, 1).unflatten(0, (len(k), -1)) for x in (grads[0], out))
+            d_query, d_key, d_value = FLASH_BACKWARD(
+                upper, *inputs, given, log, 0.0, False, attn_mask=mask, scale=ctx.scale
+            )
+            dq[:, start:end] = d_query.flatten(0, 1)
+            _add(dk, slices, d_key.sum(1))
+            _add(dv, slices, d_value.sum(1))
+        return dq, dk, dv, None, None, None
+
+
+def _flash_inputs(
+    q: Tensor, k: Tensor, v: Tensor, piece: tuple[int, int, Slices], window: int | None
+) -> tuple[tuple[Tensor, Tensor, Tensor], Tensor]:
+    """A piece's queries (K, H/K, L, D), keys and values (K, H/K, n, D), and their mask (L, n)."""
+    start, end, slices = piece
+    keys, values = (_take(part, slices)[:, None].expand(-1, len(q) // len(k), -1, -1) for part in (k, v))
+    mask = _hidden(end - start, keys.shape[2], window, q.dtype, q.device)
+    return (q[:, start:end].unflatten(0, (len(k), -1)), keys, values), mask
 
 
 def _grouped(x: Tensor, start: int, end: int, groups: int) -> Tensor:
@@ -215,13 +261,20 @@ def _probabilities(queries: Tensor, keys: Tensor, length: int, window: int | Non
     return torch.softmax(scores, -1, dtype=torch.float32).to(scores.dtype)
 
 
-@lru_cache(maxsize=2 * QUERIES)
 def _hidden(length: int, keys: int, window: int | None, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """(L, n), -inf where a query may not see a key, else 0; the last L keys are the queries' own tokens."""
-    mask = torch.zeros(length, keys, dtype=dtype, device=device)
-    mask[:, -length:] += _later(length, dtype, device)
-    if window is not None and keys > window:
-        mask[:, :length] += _too_far(length, keys - length - window, dtype, device)
+    """(L, n), -inf where a query may not see a key, else 0; the last L keys are the queries' own tokens.
+
+    What a query sees depends on how far before it a key stands, so one mask's lower right corners serve all pieces.
+    """
+    size = max(FLASH_QUERIES, length), -(-keys // SEVERAL) * SEVERAL
+    return _widest(*size, window, dtype, device)[-length:, -keys:]
+
+
+@lru_cache(maxsize=4)
+def _widest(length: int, keys: int, window: int | None, dtype: torch.dtype, device: torch.device) -> Tensor:
+    mask = torch.full((length, keys), float("-inf"), dtype=dtype, device=device).triu_(keys - length + 1)
+    if window is not None:
+        mask += torch.full((length, keys), float("-inf"), dtype=dtype, device=device).tril_(keys - length - window)
     return mask
 
 

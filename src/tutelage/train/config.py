@@ -96,11 +96,11 @@ class TrainConfig(BaseModel):
         description="More of PEFT's LoraConfig: target_modules, use_rslora, use_dora, … llama.cpp takes plain LoRA "
         "alone.",
     )
-    tree_tokens: int = Field(
-        2000,
+    tree_tokens: int | None = Field(
+        None,
         ge=64,
-        description="Tokens of a microbatch. Lower it where memory is short; "
-        "a trace whose tree is larger is cut apart and shares less.",
+        description="Tokens of a microbatch. None: 2000, or as many as the step's largest trace needs. Set it where "
+        "memory is short; a trace whose tree is larger is cut apart where that computes least twice.",
     )
     max_grad_norm: float = Field(1.0, gt=0, description="Gradients are cut to this norm. Lower it if the loss leaps.")
     save_steps: int = Field(10, ge=1, description="Steps between checkpoints. Raise it where steps are fast.")

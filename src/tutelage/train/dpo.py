@@ -14,7 +14,7 @@ from torch.nn import functional
 from transformers import PreTrainedModel
 
 from tutelage.train.loss import row_logprobs
-from tutelage.train.tree import Row, Tree, build_tree, fill, sorted_order
+from tutelage.train.tree import Row, Tree, build_tree, sorted_order, token_budget, tree_size
 
 
 @dataclass(frozen=True)
@@ -34,9 +34,9 @@ class Pairs:
 
 @dataclass(frozen=True)
 class Dpo:
-    """An objective; `budget` and `share` are plan_step's."""
+    """An objective; `tree_tokens` and `share` are plan_step's."""
 
-    budget: int
+    tree_tokens: int | None = None
     share: bool = True
     beta: float = 0.1
     reference: dict[str, tuple[float, float]] = field(default_factory=dict)  # by pair: log-probabilities at the start
@@ -56,7 +56,8 @@ class Dpo:
         if not self.share:
             return [Pairs(tuple(pair), tuple(build_tree([row]) for row in pair)) for pair in pairs]
         alike = [pairs[i] for i in sorted_order([chosen for chosen, _ in pairs])]
-        return [Pairs(tuple(group), (build_tree(group),)) for group in fill(alike, self.budget)]
+        groups = _filled(alike, token_budget(rows, self.tree_tokens))
+        return [Pairs(tuple(group), (build_tree(group),)) for group in groups]
 
     def weight(self, piece: Pairs) -> float:
         return len(piece.rows) / 2
@@ -66,6 +67,17 @@ class Dpo:
         before = [logprob for row in piece.rows[::2] for logprob in self.reference[row.trace_id]]
         gained = logprobs - torch.tensor(before, device=logprobs.device)
         return dpo_losses(gained[::2], gained[1::2], self.beta).sum()
+
+
+def _filled(pairs: Sequence[list[Row]], budget: int) -> list[list[Row]]:
+    """Neighbours joined while their tree stays within the budget."""
+    filled: list[list[Row]] = []
+    for pair in pairs:
+        if filled and tree_size(filled[-1] + pair) <= budget:
+            filled[-1] = filled[-1] + pair
+        else:
+            filled.append(pair)
+    return filled
 
 
 def dpo_losses(chosen: Tensor, rejected: Tensor, beta: float) -> Tensor:

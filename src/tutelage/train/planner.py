@@ -13,7 +13,7 @@ import psutil
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 
 from tutelage.errors import TutelageError
@@ -37,6 +37,10 @@ OF_PRODUCTS = 0.65
 ON_HEAP = 4 / 3
 CUDA_CONTEXT = 600 << 20
 MIB = 2**20
+OF_FLASH = {  # PyTorch counts such kernels on GPUs alone; formulas are given shapes in the place of tensors
+    attention.FLASH: lambda q, k, v, *rest, **options: sdpa_flop_count(q, k, v),
+    attention.FLASH_BACKWARD: lambda grad, q, k, v, *rest, **options: sdpa_backward_flop_count(grad, q, k, v),
+}
 
 
 @dataclass(frozen=True)
@@ -143,7 +147,7 @@ def _kept_and_operations(model: Any, tree: Tree) -> tuple[int, int]:
         return tensor
 
     model.train()
-    with FlopCounterMode(display=False) as counter:
+    with FlopCounterMode(display=False, custom_mapping=OF_FLASH) as counter:
         with saved_tensors_hooks(keep, lambda tensor: tensor):
             loss = tree_logprobs(model, tree).sum()
         kept = sum(tensor.numel() * tensor.element_size() for tensor in sizes.values())

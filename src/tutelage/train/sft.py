@@ -13,16 +13,16 @@ from tutelage.train.tree import Row, Tree, plan_step
 
 @dataclass(frozen=True)
 class Sft:
-    """An objective; `budget` and `share` are plan_step's."""
+    """An objective; `tree_tokens` and `share` are plan_step's."""
 
-    budget: int
+    tree_tokens: int | None = None
     share: bool = True
 
     def begin(self, model: PreTrainedModel, rows: Sequence[Row]) -> None:
         """Nothing is to be known of the model as it starts."""
 
     def pieces(self, rows: Sequence[Row]) -> list[Tree]:
-        return plan_step(rows, self.budget, self.share)
+        return plan_step(rows, self.tree_tokens, self.share)
 
     def weight(self, piece: Tree) -> float:
         return piece.total_weight

@@ -72,9 +72,9 @@ def plan_training(project: Project, build: Path, mixed: Sequence[Path] = ()) -> 
     if not needs.fits:
         longest = max(len(row) for step in steps for row in step)
         lower = (
-            f"[train] tree_tokens (now {config.tree_tokens})"
+            f"[train] tree_tokens (the largest tree has {needs.largest_tree:,} tokens)"
             if needs.largest_tree > longest
-            else f"[dataset] max_length (the longest row has {longest} tokens)"
+            else f"[dataset] max_length (the longest row has {longest:,} tokens)"
         )
         raise TutelageError(
             f"This training needs about {needs.peak_bytes / MIB:,.0f} MB; {needs.free_bytes / MIB:,.0f} MB are free. "

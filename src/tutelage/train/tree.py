@@ -12,6 +12,7 @@ from tutelage.errors import TutelageError
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float32]
+LEAST = 2_000  # tokens of a microbatch
 
 
 @dataclass(frozen=True)
@@ -141,33 +142,59 @@ def tree_size(rows: Sequence[Row]) -> int:
     return sum(len(rows[i]) - common for i, common in zip(order, _shared_lengths(rows, order), strict=True))
 
 
-def plan_step(rows: Sequence[Row], budget: int, share: bool = True) -> list[Tree]:
-    """Cut the rows of one optimizer step into trees of at most `budget` tokens.
+def token_budget(rows: Sequence[Row], tree_tokens: int | None = None) -> int:
+    """How many tokens a tree of one step's rows may have: `tree_tokens`, or LEAST, or what its largest trace needs.
 
-    Traces that share much stand side by side. A trace is cut apart only where it alone is over the budget, and a row
-    that alone is over it makes a tree of its own. `share` false: so does each row, for students that cannot run over
-    trees.
+    So traces stay whole however long they are, and memory grows no further. Twice the longest row, which has to be held
+    anyway, is the most: a trace of one user turn is as large as its last row, one whose earlier reasoning is dropped at
+    each turn a little larger; one that shares less than that gains little by staying whole.
+    """
+    if tree_tokens:
+        return tree_tokens
+    traces: dict[str, list[Row]] = {}
+    for row in rows:
+        traces.setdefault(row.trace_id, []).append(row)
+    largest = max(map(tree_size, traces.values()), default=0)
+    return max(LEAST, min(largest, 2 * max(map(len, rows), default=0)))
+
+
+def plan_step(rows: Sequence[Row], tree_tokens: int | None = None, share: bool = True) -> list[Tree]:
+    """Cut the rows of one optimizer step into trees of at most `token_budget` tokens, so that least is computed twice.
+
+    In lexicographic order, rows that share most stand side by side, and what a cut computes once more is what the rows
+    at either side of it share. A row that alone is over the budget makes a tree with those that it begins with. `share`
+    false: each row makes one, for students that cannot run over trees.
     """
     if not share:
         return [build_tree([row]) for row in rows]
-    traces: dict[str, list[Row]] = {}
-    for i in sorted_order(rows):
-        traces.setdefault(rows[i].trace_id, []).append(rows[i])
-    pieces: list[list[Row]] = []
-    for trace in traces.values():
-        pieces.extend([trace] if tree_size(trace) <= budget else fill([[row] for row in trace], budget))
-    return [build_tree(piece) for piece in fill(pieces, budget)]
+    order = sorted_order(rows)
+    lengths = [len(rows[i]) for i in order]
+    cuts = _cheapest_cuts(lengths, _shared_lengths(rows, order), token_budget(rows, tree_tokens))
+    return [build_tree([rows[i] for i in order[first:last]]) for first, last in pairwise(cuts)]
 
 
-def fill(pieces: Sequence[list[Row]], budget: int) -> list[list[Row]]:
-    """Join neighbours while their tree stays within the budget."""
-    filled: list[list[Row]] = []
-    for piece in pieces:
-        if filled and tree_size(filled[-1] + piece) <= budget:
-            filled[-1] = filled[-1] + piece
-        else:
-            filled.append(piece)
-    return filled
+def _cheapest_cuts(lengths: Sequence[int], shared: Sequence[int], budget: int) -> list[int]:
+    """Where groups of neighbours begin, and the end: of all ways within the budget, one with the fewest tokens in all.
+
+    `shared[i]` is what row i has in common with the one before it. Among equals, the fewest groups.
+    """
+    best = [(0, 0)]  # for the first so many rows: tokens of their trees, number of trees
+    begins = [0]  # of the last group there
+    for end in range(1, len(lengths) + 1):
+        size, longest, found = 0, 0, []
+        for first in range(end - 1, -1, -1):
+            size += lengths[first] - (shared[first + 1] if first + 1 < end else 0)
+            longest = max(longest, lengths[first])
+            if size > max(budget, longest):
+                break
+            found.append((best[first][0] + size, best[first][1] + 1, first))
+        tokens, count, first = min(found)
+        best.append((tokens, count))
+        begins.append(first)
+    cuts = [len(lengths)]
+    while cuts[-1]:
+        cuts.append(begins[cuts[-1]])
+    return cuts[::-1]
 
 
 def sorted_order(rows: Sequence[Row]) -> list[int]:
