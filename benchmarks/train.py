@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
+from itertools import chain
 from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -35,6 +36,7 @@ from train_shapes import quickstart_rows, real_rows, steps_of
 from train_sides import CACHE, CONFIG, Course, interpolated, ours, plain, sampled, trl
 from tutelage.render.student import embedded_gguf
 from tutelage.train.compute import Compute, keep_freed_memory, measure, peak_rss
+from tutelage.train.steps import traces_of
 from tutelage.train.tree import Row, Tree, build_tree, plan_step
 from tutelage.train.weights import student_weights
 
@@ -56,8 +58,13 @@ class Setting:
     @cached_property
     def quickstart(self) -> list[list[Row]]:
         """Optimizer steps of the quickstart's rows."""
-        size, count = (8, 2) if self.short else (32, 3)
-        return list(steps_of(quickstart_rows(size * count // 2), size))[:count]
+        count = 2
+        return list(steps_of(quickstart_rows(self.rows * count // 2), self.rows))[:count]
+
+    @property
+    def rows(self) -> int:
+        """Of an optimizer step of the quickstart's."""
+        return 8 if self.short else 32
 
     def real(self, steps: int) -> list[Row]:
         """Rows of one trace with one user turn and one with several."""
@@ -107,8 +114,8 @@ def _long(setting: Setting, count: int) -> Figures:
 
 
 def conversation_short(setting: Setting) -> Figures:
-    """speedup_conversation_short: against TRL on one conversation a trace, where that is token-equal."""
-    rows = setting.quickstart[0]
+    """speedup_conversation_short: against TRL on one conversation a trace, for the traces where that is token-equal."""
+    rows = [row for trace in traces_of(chain(*setting.quickstart)) if _nest(trace) for row in trace][: setting.rows]
     joined = _conversations(rows)
     mine = ours(setting.weights, setting.compute, [rows]).seconds
     theirs = trl(setting.weights, setting.compute, [joined]).seconds
@@ -121,6 +128,7 @@ def conversation_8(setting: Setting) -> Figures:
     """speedup_conversation_8: the same for two traces of 8 steps with one user turn each."""
     rows = real_rows(2, 8, 1, setting.scale)
     joined = _conversations(rows)
+    assert all(map(_nest, traces_of(rows)))
     mine = ours(setting.weights, setting.compute, [rows]).seconds
     theirs = trl(setting.weights, setting.compute, [joined]).seconds
     _tell("8 steps, TRL on conversations", joined, mine, theirs)
@@ -128,14 +136,15 @@ def conversation_8(setting: Setting) -> Figures:
 
 
 def _conversations(rows: Sequence[Row]) -> list[Row]:
-    """One row a trace with loss on all its assistant messages; the rows of each must nest, each token weighing 1."""
-    joined = []
-    for trace in dict.fromkeys(row.trace_id for row in rows):
-        tree = build_tree([row for row in rows if row.trace_id == trace])
-        if len(tree.segments) > 1 or tree.weights.max() > 1:
-            raise SystemExit(f"The rows of {trace} are not those of one conversation.")
-        joined.append(Row(tree.tokens, tree.weights, trace))
-    return joined
+    """One row a trace, whose rows nest, with loss on all its assistant messages."""
+    trees = {trace[0].trace_id: build_tree(trace) for trace in traces_of(rows)}
+    return [Row(tree.tokens, tree.weights, trace) for trace, tree in trees.items()]
+
+
+def _nest(rows: Sequence[Row]) -> bool:
+    """Whether they are those of one conversation, each assistant message taught once."""
+    tree = build_tree(rows)
+    return len(tree.segments) == 1 and tree.weights.max() <= 1
 
 
 def tree_cost(setting: Setting) -> Figures:

@@ -99,7 +99,7 @@ class TrainConfig(BaseModel):
     tree_tokens: int | None = Field(
         None,
         ge=64,
-        description="Tokens of a microbatch. None: 2000, or as many as the step's largest trace needs. Set it where "
+        description="Tokens of a microbatch. None: 4000, or as many as the step's largest trace needs. Set it where "
         "memory is short; a trace whose tree is larger is cut apart where that computes least twice.",
     )
     max_grad_norm: float = Field(1.0, gt=0, description="Gradients are cut to this norm. Lower it if the loss leaps.")

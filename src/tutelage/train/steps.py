@@ -1,6 +1,6 @@
 """Which rows make up each optimizer step: planned before the training, so that a resumed one has the same."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -54,7 +54,7 @@ def at_most(rows: Sequence[Row], count: int | None, seed: int) -> list[Row]:
     return chosen
 
 
-def traces_of(rows: Sequence[Row]) -> list[Trace]:
+def traces_of(rows: Iterable[Row]) -> list[Trace]:
     traces: dict[str, list[Row]] = {}
     for row in rows:
         traces.setdefault(row.trace_id, []).append(row)

@@ -12,7 +12,7 @@ from tutelage.errors import TutelageError
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float32]
-LEAST = 2_000  # tokens of a microbatch
+LEAST = 4_000  # tokens of a microbatch
 
 
 @dataclass(frozen=True)
