@@ -69,6 +69,13 @@ def test_a_trace_is_erased_with_all_that_was_said_of_it_and_others_stay(store: T
     assert store.listing.counts(everything).total == 4 and store.load(again).revision == 0
 
 
+def test_many_are_erased_together_and_each_is_counted_once(store: TraceStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tutelage.store.erasing.AT_ONCE", 2)
+    ids = [record_trace(store, f"t{number}", said="Words.").id for number in range(5)]
+    assert store.erasing.count(ids) == store.erasing.erase(ids) == (5, 5, 0)
+    assert store.summaries() == []
+
+
 def no_table_speaks_of(url: str, id: str) -> bool:
     engine = create_engine(url)
     with engine.connect() as connection:

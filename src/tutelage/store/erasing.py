@@ -124,7 +124,7 @@ def _forget_text(connection: Connection, id: str, *, sqlite: bool) -> int:
 
 
 def _batched(ids: Sequence[str]) -> Iterator[Sequence[str]]:
-    for start in range(0, len(ids)):
+    for start in range(0, len(ids), AT_ONCE):
         yield ids[start : start + AT_ONCE]
 
 
