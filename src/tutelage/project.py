@@ -19,7 +19,7 @@ from typing import Any, Literal, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from tutelage.errors import TutelageError
-from tutelage.redact import note_named_secrets, note_secret
+from tutelage.redact import named_secrets, note_secret
 from tutelage.settings import McpServer, Reset, Settings, Teacher, ToolRules
 from tutelage.trace import Task
 from tutelage.world import load_function
@@ -123,8 +123,8 @@ class Project:
             server = validate(McpServer, expand(entry, values, where), where)
             if bool(server.command) == bool(server.url):
                 raise TutelageError(f'{where} needs either "command" or "url".')
-            secret = {"client_secret": server.oauth.client_secret or ""}
-            note_named_secrets({**server.env, **server.headers, **secret}, server.url)
+            for secret in server_secrets(server).values():
+                note_secret(secret)
             cwd = {"cwd": str(self.path(server.cwd))} if server.cwd else {}
             servers[name] = server.model_copy(update={**cwd, **self._ways(name, values)})
         return servers
@@ -140,6 +140,12 @@ class Project:
             "recording": self.path("recordings") / f"{file}.jsonl",
             "reset": reset if command or rules.reset_tool else None,
         }
+
+
+def server_secrets(server: McpServer) -> dict[str, str]:
+    """What is secret of a server's entry, by what it is called there."""
+    own = {**server.env, **server.headers, "client_secret": server.oauth.client_secret or ""}
+    return named_secrets(own, server.args, server.url or "")
 
 
 def read_tasks(path: Path) -> list[Task]:

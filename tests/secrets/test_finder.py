@@ -69,13 +69,24 @@ def test_the_time_grows_with_the_text_and_not_faster() -> None:
         assert times[1] < 12 * times[0] + 1, piece
 
 
-def test_what_the_project_takes_from_the_environment_is_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "mcp.json").write_text('{"mcpServers": {"a": {"url": "x", "headers": {"k": "${SHOP_KEY}"}}}}')
+def test_what_the_project_takes_from_the_environment_or_its_servers_hold_is_secret(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    servers = {
+        "a": {"url": "x", "headers": {"k": "${SHOP_KEY}", "X-Api-Key": "${SHOP_KEY}"}},
+        "b": {
+            "command": "x",
+            "env": {"B_TOKEN": "written-1", "DSN": "postgresql://ada:written-2@db/x", "MODE": "full-text"},
+        },
+    }
+    (tmp_path / "mcp.json").write_text(json.dumps({"mcpServers": servers}))
     monkeypatch.setenv("SHOP_KEY", "open-sesame-1")
     monkeypatch.setenv("TEACHER_KEY", "my teacher's")
     teacher = Teacher(url="http://a/v1", model="m", api_key_env="TEACHER_KEY")
     known = known_secrets(Project(tmp_path, Settings(teacher=teacher)), "hf_short")
     assert known == {
+        'B_TOKEN of server "b"': "written-1",
+        'the password of DSN of server "b"': "written-2",
         "the value of SHOP_KEY": "open-sesame-1",
         "the value of TEACHER_KEY": "my teacher's",
         "the Hub's token": "hf_short",

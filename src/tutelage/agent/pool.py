@@ -4,7 +4,7 @@ import asyncio
 import shutil
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from tutelage.agent.student import StudentView
 from tutelage.endpoint.client import ChatEndpoint
 from tutelage.errors import TutelageError
 from tutelage.project import Project
+from tutelage.redact import redact
 from tutelage.render.truncate import Cutter, note_of
 from tutelage.settings import McpServer
 from tutelage.store import TraceStore
@@ -240,4 +241,4 @@ def judge(project: Project, verifier: Verifier | None, trace: Trace, world: Worl
             f'The verifier "{project.settings.tasks.verifier}" returned a {type(reward).__name__} for task '
             f'"{trace.task.id}". Return tutelage.Reward(value, reason).'
         )
-    return reward
+    return replace(reward, reason=redact(reward.reason))

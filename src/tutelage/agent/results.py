@@ -10,7 +10,7 @@ from typing import Any
 
 from mcp_types import CallToolResult
 
-from tutelage.redact import redact
+from tutelage.redact import redact, redact_bytes
 from tutelage.trace import Part
 
 STRUCTURED = "structured content"  # the name of the part that holds it
@@ -93,7 +93,7 @@ def _named(encoded: str, mime_type: str, name: str) -> tuple[str, Attachment | N
     """The placeholder of bytes that arrived as base64, and the bytes."""
     where = f"{name}, " if name else ""
     try:
-        data = base64.b64decode(encoded)
+        data = redact_bytes(base64.b64decode(encoded))
     except binascii.Error:
         return f"[{where}{mime_type}, not readable]", None
     return f"[{where}{mime_type}, {len(data)} bytes]", attach(data, mime_type, name)

@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tutelage.redact import HIDDEN, SECRET_NAME
+from tutelage.redact import HIDDEN, SECRET_NAME, forms
 
 SHORTEST_KEY = 8  # characters; shorter ones are words that stand everywhere, such as "none"
 # What clients send where no key is asked for, "anything" or "not-needed", may stand in any text.
@@ -39,7 +39,7 @@ def without_keys(body: bytes, keys: Sequence[str]) -> bytes:
         hidden = _without_named(found)
         # However a key is escaped, its longest part without punctuation stands there as it is.
         if any(max(re.findall("[A-Za-z0-9]*", key), key=len).encode() in body for key in keys):
-            hidden = _without(hidden, [form for key in keys for form in _forms(key)])
+            hidden = _without(hidden, [form for key in keys for form in forms(key)])
         return body if hidden == found else json.dumps(hidden, ensure_ascii=False).encode(errors="replace")
     except (ValueError, RecursionError):
         for key in keys:
@@ -71,8 +71,3 @@ def _without(value: Any, keys: Sequence[str]) -> Any:
     if isinstance(value, dict):
         return {_without(key, keys): _without(item, keys) for key, item in value.items()}
     return [_without(item, keys) for item in value] if isinstance(value, list) else value
-
-
-def _forms(key: str) -> set[str]:
-    """A key as it stands in a text, and in the JSON inside a text."""
-    return {key, json.dumps(key)[1:-1], key.replace("/", "\\/")}

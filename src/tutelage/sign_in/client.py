@@ -4,6 +4,7 @@ import httpx2
 from mcp.shared.auth import OAuthClientInformationFull, OAuthToken
 
 from tutelage.errors import TutelageError
+from tutelage.redact import note_secret
 from tutelage.settings import OAuthClient
 
 
@@ -29,6 +30,7 @@ class _Memory:
         return self.tokens
 
     async def set_tokens(self, tokens: OAuthToken) -> None:
+        note_secret(tokens.access_token)
         self.tokens = tokens
 
     async def get_client_info(self) -> OAuthClientInformationFull | None:
