@@ -27,6 +27,7 @@ def project(folder: Path, settings: str = "", mcp: str = "", tasks: str = "") ->
         ("[rollout]\nmax_steps = 0", '"rollout.max_steps": input should be greater than 0'),
         ('[services.shop]\ncommand = ["a"]\nredy = "x"', 'unknown key "services.shop.redy". Did you mean "ready"?'),
         ('[teacher]\nurl = "http://localhost"', '"teacher.model": field required'),
+        ('[servers.s]\ndeny = ["@destuctive"]', 'there is no pattern "@destuctive"; write @read-only or @destructive'),
         ("seed =", "not valid TOML"),
     ],
 )
@@ -45,6 +46,7 @@ def test_a_bad_setting_is_named(tmp_path: Path, settings: str, sentence: str) ->
         ('{"mcpServers": {"a": {}}}', 'server "a" needs either "command" or "url"'),
         ('{"mcpServers": {"a": {"command": "x", "url": "y"}}}', 'needs either "command" or "url"'),
         ('{"mcpServers": {"a": {"command": "x", "args": "y"}}}', 'server "a": "args"'),
+        ('{"mcpServers": {"a": {"command": "x", "disabled": true}}}', 'every server is "disabled"'),
         ('{"mcpServers": {"a": {"url": "${NOT_SET_ANYWHERE}"}}}', "${NOT_SET_ANYWHERE} is not set"),
     ],
 )
@@ -52,6 +54,17 @@ def test_a_bad_server_is_named(tmp_path: Path, mcp: str, sentence: str) -> None:
     with pytest.raises(TutelageError) as error:
         project(tmp_path, mcp=mcp).mcp_servers({})
     assert sentence in str(error.value)
+
+
+def test_rules_for_a_server_that_is_not_there_are_refused(tmp_path: Path) -> None:
+    mcp = '{"mcpServers": {"github": {"command": "x"}}}'
+    with pytest.raises(TutelageError, match=r'\[servers.gihub\]: .*names no such server. Did you mean "github"\?'):
+        project(tmp_path, '[servers.gihub]\ndeny = ["*"]', mcp).mcp_servers({})
+
+
+def test_a_server_that_is_disabled_is_left_out_and_needs_nothing(tmp_path: Path) -> None:
+    mcp = '{"mcpServers": {"a": {"command": "x"}, "b": {"command": "${NOT_SET_ANYWHERE}", "disabled": true}}}'
+    assert list(project(tmp_path, '[servers.b]\ndeny = ["*"]', mcp).mcp_servers({})) == ["a"]
 
 
 @pytest.mark.parametrize(

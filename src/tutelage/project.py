@@ -116,9 +116,15 @@ class Project:
         entries = data.get("mcpServers") if isinstance(data, dict) else None
         if not isinstance(entries, dict) or not entries:
             raise TutelageError(f'{path}: "mcpServers" names no server. Add one as your MCP client documents it.')
+        for name in self.settings.servers.keys() - entries.keys():  # rules that protect from nothing
+            close = get_close_matches(name, entries, 1)
+            hint = f'Did you mean "{close[0]}"?' if close else f"There are: {', '.join(entries)}."
+            raise TutelageError(f"{self.path(SETTINGS_FILE)}: [servers.{name}]: {path} names no such server. {hint}")
         values = {"project": str(self.folder), **values}
         servers = {}
         for name, entry in entries.items():
+            if isinstance(entry, dict) and entry.get("disabled") is True:  # what it needs may not be there either
+                continue
             where = f'{path}: server "{name}"'
             server = validate(McpServer, expand(entry, values, where), where)
             if bool(server.command) == bool(server.url):
@@ -127,6 +133,8 @@ class Project:
                 note_secret(secret)
             cwd = {"cwd": str(self.path(server.cwd))} if server.cwd else {}
             servers[name] = server.model_copy(update={**cwd, **self._ways(name, values)})
+        if not servers:
+            raise TutelageError(f'{path}: every server is "disabled". Take that out of one.')
         return servers
 
     def _ways(self, name: str, values: Mapping[str, str]) -> dict[str, Any]:

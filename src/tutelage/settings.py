@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
 from pydantic.alias_generators import to_camel
 
 
@@ -89,10 +89,14 @@ class RolloutLimits(Section):
     tool_results: ToolResults = ToolResults()
 
 
+READ_ONLY, DESTRUCTIVE = "@read-only", "@destructive"  # patterns that match a tool's annotations
+
+
 class ToolRules(Section):
     """The MCP server NAME: which of its tools are offered and may be called, and how rollouts come by it.
 
-    A pattern is a tool's name with `*` and `?`, or `@read-only` or `@destructive`: what the server says of its tool.
+    A pattern is a tool's name with `*` and `?`, or `@read-only` or `@destructive`: what the server says of its tool. As
+    the protocol has it, a tool that says nothing is destructive.
     What must not be called is not offered. `tutelage tools` shows the outcome.
     """
 
@@ -116,6 +120,14 @@ class ToolRules(Section):
     )
     ask: tuple[str, ...] = Field((), description="tools that only a person may allow, each call: in `chat` and re-runs")
     deny: tuple[str, ...] = Field((), description="tools that nobody may call, whatever the others say")
+
+    @field_validator("include", "exclude", "allow", "student", "ask", "deny")
+    @classmethod
+    def _known(cls, patterns: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        for pattern in patterns or ():
+            if pattern.startswith("@") and pattern not in (READ_ONLY, DESTRUCTIVE):
+                raise ValueError(f'there is no pattern "{pattern}"; write {READ_ONLY} or {DESTRUCTIVE}')
+        return patterns
 
     @model_validator(mode="after")
     def _one_at_a_time(self) -> Self:

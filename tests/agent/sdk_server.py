@@ -50,7 +50,7 @@ def everything() -> list[Any]:
     ]
 
 
-@app.tool()
+@app.tool(annotations=ToolAnnotations(destructive_hint=False))
 def weather() -> dict[str, float]:
     """Structured content, repeated as text."""
     return {"degrees": 21.5}
@@ -76,7 +76,7 @@ async def slowly(reports: int, context: AnyContext) -> str:
     return "done"
 
 
-@app.tool(structured_output=False)
+@app.tool(annotations=ToolAnnotations(destructive_hint=False), structured_output=False)
 async def forever() -> str:
     try:
         await asyncio.sleep(600)

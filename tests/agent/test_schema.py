@@ -28,6 +28,10 @@ def test_references_are_written_out(property: dict[str, Any], written: dict[str,
     assert digestible(schema) == {"type": "object", "properties": {"$ref": written}}
 
 
+def test_a_tool_that_takes_nothing_has_properties_all_the_same() -> None:
+    assert digestible({"type": "object"}) == {"type": "object", "properties": {}}
+
+
 def test_a_schema_that_leads_back_to_itself_keeps_its_reference() -> None:
     tree = {"type": "object", "properties": {"below": {"type": "array", "items": {"$ref": "#/$defs/tree"}}}}
     schema = {"type": "object", "properties": {"tree": {"$ref": "#/$defs/tree"}}, "$defs": {"tree": tree}}

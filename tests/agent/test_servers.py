@@ -181,9 +181,9 @@ RULES = ToolRules(exclude=("big",), deny=("@destructive",), ask=("fo*",), studen
 @pytest.mark.parametrize(
     ("audience", "shown", "hidden"),
     [
-        (Audience.TEACHER, {"token", "weather"}, {"big", "background", "forever"}),
-        (Audience.PERSON, {"token", "weather", "forever"}, {"big", "background"}),
-        (Audience.STUDENT, {"token"}, {"weather", "big", "background", "forever"}),
+        (Audience.TEACHER, {"token", "weather"}, {"big", "background", "forever", "cancelled"}),
+        (Audience.PERSON, {"token", "weather", "forever"}, {"big", "background", "cancelled"}),
+        (Audience.STUDENT, {"token"}, {"weather", "big", "background", "forever", "cancelled"}),
     ],
 )
 def test_who_must_not_call_a_tool_is_not_offered_it(

@@ -14,13 +14,12 @@ from tutelage.agent.schema import digestible
 from tutelage.errors import TutelageError
 from tutelage.project import Project
 from tutelage.redact import redact
-from tutelage.settings import ToolRules
+from tutelage.settings import DESTRUCTIVE, READ_ONLY, ToolRules
 from tutelage.trace import Tool
 
 MANY = 25  # tools: more make a small model choose badly
 NAME_CHARACTERS = 64  # what OpenAI-style APIs take: letters, digits, _ and -
 DIGEST_CHARACTERS = 8
-READ_ONLY, DESTRUCTIVE = "@read-only", "@destructive"  # patterns that match a tool's annotations
 
 
 class Audience(StrEnum):
@@ -46,13 +45,18 @@ class Listed:
     description: str
     schema: Mapping[str, Any]
     read_only: bool = False  # the server's own word for it
-    destructive: bool = False
+    destructive: bool | None = None  # likewise; None: it does not say
+
+    @property
+    def may_destroy(self) -> bool:
+        """As the protocol has it: a tool that does not say may, unless it is read-only."""
+        return not self.read_only if self.destructive is None else self.destructive
 
     def matches(self, patterns: Sequence[str]) -> bool:
         return any(
             self.read_only
             if pattern == READ_ONLY
-            else self.destructive
+            else self.may_destroy
             if pattern == DESTRUCTIVE
             else fnmatchcase(self.name, pattern)
             for pattern in patterns

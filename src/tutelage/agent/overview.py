@@ -25,7 +25,7 @@ class ToolLine:
     name: str  # what the model sees; "" where it is not offered
     permission: Permission
     read_only: bool
-    destructive: bool
+    destructive: bool  # as the protocol has it: so is one that says nothing
     tokens: int | None  # that it adds to every prompt; None: not offered, or the student's template cannot be had
 
 
@@ -77,7 +77,7 @@ def overview(project: Project, audience: Audience = Audience.TEACHER, open_page:
             (name := names.get((tool.server, tool.name), "")),
             offer.permission(tool),
             tool.read_only,
-            tool.destructive,
+            tool.may_destroy,
             each.get(name),
         )
         for tool in found
@@ -113,7 +113,7 @@ def overview_table(found: Overview) -> "Table":
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table("server", "tool", "as", "may be called", "says of itself", "tokens")
+    table = Table("server", "tool", "as", "may be called", "hints", "tokens")
     for tool in found.tools:
         hints = [hint for hint, is_so in (("read-only", tool.read_only), ("destructive", tool.destructive)) if is_so]
         shown = tool.name if tool.name != tool.original else ""

@@ -1,7 +1,8 @@
 """Tool schemas as engines and APIs digest them, accepting what they accepted.
 
 Some engines' grammars and some APIs do not follow `$ref`; references into the schema itself are therefore written out,
-save those that lead back to themselves. `$schema`, which says nothing of the arguments, is left out.
+save those that lead back to themselves. `$schema`, which says nothing of the arguments, is left out; `properties` are
+there, if only none.
 """
 
 from collections.abc import Mapping
@@ -29,6 +30,8 @@ def digestible(schema: Mapping[str, Any]) -> dict[str, Any]:
         for name in DEFINITIONS:
             written.pop(name, None)
     written.pop("$schema", None)
+    if written.get("type") == "object" and not isinstance(written.get("properties"), dict):
+        written["properties"] = {}  # which OpenAI insists on, also of a tool that takes nothing
     return written
 
 

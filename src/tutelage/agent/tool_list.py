@@ -70,7 +70,7 @@ def _listed(
         description,
         schema,
         read_only=bool(hints.read_only_hint),
-        destructive=bool(hints.destructive_hint),
+        destructive=hints.destructive_hint,
     )
 
 
