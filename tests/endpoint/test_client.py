@@ -14,6 +14,7 @@ from tutelage.endpoint.errors import (
     InvalidOutput,
     NoCompletion,
 )
+from tutelage.errors import TutelageError
 from tutelage.settings import Sampling
 from tutelage.trace import Message, Tool
 
@@ -84,7 +85,9 @@ def test_the_endpoint_says_how_long_to_wait() -> None:
     later = format_datetime(datetime.now(UTC) + timedelta(seconds=30), usegmt=True)
     assert client._asked_seconds("7.5") == 7.5
     assert 25 < client._asked_seconds(later) <= 30
-    assert client._asked_seconds("soon") == client._asked_seconds("") == 0
+    assert client._asked_seconds("soon") == client._asked_seconds("") == client._asked_seconds("nan") == 0
+    assert 300 <= client._wait(0, 300) <= 375  # longer than we would wait of our own
+    assert client._wait(20) <= 75 and client._wait(0, float("inf")) <= 1125
 
 
 def test_half_a_character_is_replaced() -> None:
@@ -119,6 +122,12 @@ def test_each_failure_has_its_error_without_the_key(
         ask(answer)
     assert type(raised.value) is error
     assert KEY not in str(raised.value)
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:80a/v1", "http://[::1/v1"])
+def test_what_is_no_url_is_said(url: str) -> None:
+    with pytest.raises(TutelageError, match="is no URL of an endpoint"):
+        ChatEndpoint(url, "m")
 
 
 def test_nobody_at_the_url_is_unreachable() -> None:

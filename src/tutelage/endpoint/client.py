@@ -27,6 +27,7 @@ from tutelage.endpoint.errors import (
     Outage,
 )
 from tutelage.endpoint.extra import with_extra
+from tutelage.errors import TutelageError
 from tutelage.settings import Sampling
 from tutelage.trace import Message, Tool, ToolCall
 
@@ -35,6 +36,7 @@ BUSY_RETRIES = 7  # of an endpoint that is overloaded: about a minute, unless it
 FAULT_RETRIES = 4  # of an answer that is none: an internal error, a body that was cut off or holds no message
 FIRST_WAIT = 0.5  # seconds; each next wait is twice as long
 LONGEST_WAIT = 60.0  # seconds between two tries
+LONGEST_ASKED = 900.0  # likewise, where the endpoint says how long
 NO_KEY = "none"  # the client insists on a key; servers without one ignore it
 BUSY = (429, 502, 503, 504)  # of a server or of the proxy before it
 QUOTED_CHARACTERS = 400
@@ -76,13 +78,18 @@ class ChatEndpoint:
         self.sampling = sampling or Sampling()
         self._extra = with_extra(self.sampling.extra, extra or {})
         self._key = api_key
-        self._client = openai.AsyncOpenAI(
-            base_url=url,
-            api_key=api_key or NO_KEY,
-            timeout=request_seconds,
-            max_retries=0,
-            http_client=openai.DefaultAsyncHttpxClient(trust_env=False) if is_local(url) else None,
-        )
+        try:
+            self._client = openai.AsyncOpenAI(
+                base_url=url,
+                api_key=api_key or NO_KEY,
+                timeout=request_seconds,
+                max_retries=0,
+                http_client=openai.DefaultAsyncHttpxClient(trust_env=False) if is_local(url) else None,
+            )
+        except Exception as error:  # that of the HTTP library that the SDK stands on, or Python's own
+            if not isinstance(error, ValueError) and type(error).__name__ != "InvalidURL":
+                raise
+            raise TutelageError(f'"{url}" is no URL of an endpoint: {error}. Write http://HOST:PORT/v1.') from None
         self._request_seconds = request_seconds
 
     async def complete(
@@ -152,7 +159,7 @@ class ChatEndpoint:
                 failure = self._error(error)
                 if attempt >= _retries(error, failure):
                     raise failure from None
-                wait = _wait(attempt, error)
+                wait = _wait(attempt, _asked_seconds(_retry_after(error)))
             except NoCompletion:
                 if attempt >= FAULT_RETRIES:
                     raise
@@ -242,11 +249,14 @@ def _retries(error: openai.APIError, failure: EndpointError) -> int:
     return RETRIES if refused else FAULT_RETRIES
 
 
-def _wait(attempt: int, error: openai.APIError | None = None) -> float:
-    """Seconds up to the next try: what the endpoint asks for, else doubling; spread, so that rollouts do not march."""
-    asked = error.response.headers.get("retry-after", "") if isinstance(error, openai.APIStatusError) else ""
-    seconds = _asked_seconds(asked) or FIRST_WAIT * 2**attempt
-    return min(LONGEST_WAIT, seconds * random.uniform(1.0, 1.25))
+def _wait(attempt: int, asked: float = 0.0) -> float:
+    """Seconds up to the next try: what the endpoint asked for, else doubling; spread, so that rollouts do not march."""
+    seconds = min(LONGEST_ASKED, asked) or min(LONGEST_WAIT, FIRST_WAIT * 2**attempt)
+    return seconds * random.uniform(1.0, 1.25)
+
+
+def _retry_after(error: openai.APIError) -> str:
+    return error.response.headers.get("retry-after", "") if isinstance(error, openai.APIStatusError) else ""
 
 
 def _asked_seconds(retry_after: str) -> float:
