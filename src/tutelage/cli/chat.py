@@ -14,6 +14,7 @@ from tutelage.errors import TutelageError
 if TYPE_CHECKING:
     from tutelage.endpoint.client import ChatEndpoint
     from tutelage.project import Project
+    from tutelage.settings import Teacher
     from tutelage.trace import Message, ToolCall
 
 Connect = Callable[[dict[str, str]], "ChatEndpoint"]
@@ -26,6 +27,9 @@ def register(app: typer.Typer) -> None:
 def chat(
     project: ProjectOption = HERE,
     base_url: Annotated[str | None, typer.Option(help="Another endpoint to talk to, with --model.")] = None,
+    api_key_env: Annotated[
+        str | None, typer.Option(help="The environment variable with its key. [default: none but the teacher's, there]")
+    ] = None,
     model: Annotated[str | None, typer.Option(help='"student", "base", "teacher", or a name at --base-url.')] = None,
     task: Annotated[str | None, typer.Option(help="Whose world to use. [default: the first held-out task's]")] = None,
     system_prompt_file: Annotated[Path | None, typer.Option(help="A system prompt, not the project's.")] = None,
@@ -47,7 +51,7 @@ def chat(
         model = "student" if opened.settings.student.url or _adapter(opened).is_file() else "teacher"
     view = StudentView.open(opened, _adapter(opened).parent) if model in ("student", "base") and not base_url else None
     with open_store(opened) as store, ExitStack() as stack:
-        connect, skip = _model(opened, base_url, model, stack)
+        connect, skip = _model(opened, base_url, api_key_env, model, stack)
         end = run_chat(
             opened,
             store,
@@ -68,7 +72,9 @@ def chat(
     terminal.print(f"Logged: tutelage traces list -p {project} --run chat", highlight=False)
 
 
-def _model(project: "Project", base_url: str | None, model: str | None, stack: ExitStack) -> tuple[Connect, set[str]]:
+def _model(
+    project: "Project", base_url: str | None, api_key_env: str | None, model: str | None, stack: ExitStack
+) -> tuple[Connect, set[str]]:
     """How to reach the wanted model, and the services that it does not need."""
     from tutelage.endpoint.client import ChatEndpoint
     from tutelage.endpoint.services import services_named_in
@@ -81,7 +87,7 @@ def _model(project: "Project", base_url: str | None, model: str | None, stack: E
     if base_url:
         if not model:
             raise TutelageError("--base-url needs the model's name there: add --model.")
-        key = os.environ.get(teacher.api_key_env if teacher else "OPENAI_API_KEY")
+        key = _key(base_url, api_key_env, teacher)
         return lambda _: ChatEndpoint(base_url, model, key, settings.student.sampling, seconds), teachers
     if model == "teacher":
         if teacher is None:
@@ -97,6 +103,20 @@ def _model(project: "Project", base_url: str | None, model: str | None, stack: E
         ), teachers - services_named_in(url, project)
     server = stack.enter_context(embedded_student(project, with_adapter=model == "student"))  # it applies by itself
     return lambda _: ChatEndpoint(server.url, model, None, settings.student.sampling, seconds), teachers
+
+
+def _key(base_url: str, named: str | None, teacher: "Teacher | None") -> str | None:
+    """The key for `base_url`: from the variable that is named, or the teacher's where that is the teacher's server.
+
+    Raises TutelageError where the variable is not set.
+    """
+    if named is not None:
+        if named not in os.environ:
+            raise TutelageError(f"--api-key-env: the environment variable {named} is not set.")
+        return os.environ[named]
+    if teacher and base_url.split("/")[:3] == teacher.url.split("/")[:3]:
+        return os.environ.get(teacher.api_key_env)
+    return None
 
 
 def _adapter(project: "Project") -> Path:
