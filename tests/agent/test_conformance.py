@@ -23,7 +23,7 @@ LEFT_OUT = {
 pytestmark = NEEDS_NPM
 
 
-@pytest.mark.parametrize("scenario", ["initialize", "tools_call", "sse-retry"])
+@pytest.mark.parametrize("scenario", ["initialize", "tools_call", "sse-retry", "elicitation-sep1034-client-defaults"])
 def test_a_scenario_passes(scenario: str) -> None:
     run("--scenario", scenario)
 
