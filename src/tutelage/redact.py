@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from functools import cache
 from itertools import zip_longest
-from urllib.parse import parse_qsl, quote, unquote, urlsplit
+from urllib.parse import parse_qsl, quote, unquote
 
 SHORTEST = 6  # characters; shorter values are words that stand everywhere
 HIDDEN = "[key]"  # stands for a key in what others' programs wrote
@@ -63,7 +63,7 @@ def named_secrets(values: Mapping[str, str], arguments: Sequence[str] = (), url:
     Their names say it; and the passwords of URLs in them are secret too.
     """
     found = {name: SCHEMES.sub("", value) for name, value in values.items() if SECRET_NAME.search(name)}
-    found |= {name: value for name, value in parse_qsl(urlsplit(url).query) if SECRET_NAME.search(name)}
+    found |= {name: value for name, value in parse_qsl(url.partition("?")[2]) if SECRET_NAME.search(name)}
     for argument, after in zip_longest(arguments, arguments[1:], fillvalue=""):
         name, equals, value = argument.partition("=")
         if name.startswith("-") and CREDENTIAL_NAME.search(name):

@@ -22,6 +22,8 @@ def pages(cursor: str | None) -> dict[str, object]:
         return {"tools": [tool("second")]} if cursor else {"tools": [tool("first")], "nextCursor": "2"}
     if MODE == "no-schema":
         return {"tools": [tool("echo"), {"name": "bare"}, {"name": "null", "inputSchema": None}]}
+    if MODE == "many":
+        return {"tools": [tool(f"echo{number}") for number in range(26)]}
     if MODE == "same-cursor":
         return {"tools": [tool("first")] if cursor is None else [], "nextCursor": "again"}
     return {
@@ -50,6 +52,10 @@ def text(words: str) -> dict[str, object]:
 
 
 def main() -> None:
+    if MODE == "second-fails":
+        (Path(os.environ["STARTS"]) / str(os.getpid())).touch()
+        if len(list(Path(os.environ["STARTS"]).iterdir())) == 2:
+            sys.exit("not now")
     if MODE == "exit":
         print(f"no licence found for {os.environ.get('TOKEN')}", file=sys.stderr)
         sys.exit(1)

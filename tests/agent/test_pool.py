@@ -11,6 +11,8 @@ import pytest
 from endpoint_double import endpoint_double, fails, says
 from scripted_endpoint import Fault, Said, scripted_endpoint
 
+from tutelage.agent import pool
+from tutelage.agent.offer import warn_of_many
 from tutelage.agent.pool import Finished, Job, run_tasks
 from tutelage.endpoint import client
 from tutelage.endpoint.client import ChatEndpoint
@@ -43,9 +45,8 @@ def run(
                 run="r",
                 worlds_root=worlds,
                 values=values,
-                concurrency=4,
                 system_prompt=project.system_prompt(),
-                **options,
+                **{"concurrency": 4, **options},
             )
 
     with tempfile.TemporaryDirectory() as worlds, start_services(project, Path(worlds)) as values:
@@ -130,14 +131,8 @@ def fate(results: int, asked: str) -> Said:
 def test_an_endpoint_and_a_server_that_often_fail_lose_no_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of the requests every fifth fails, each time in another way, and of the calls every fifth."""
     monkeypatch.setattr(client, "LONGEST_WAIT", 0.01)
-    (tmp_path / "tutelage.toml").write_text(f"rollout = {{max_steps = {STEPS}}}")
-    (tmp_path / "tasks").mkdir()
-    lines = [json.dumps({"id": str(number), "prompt": f"say {number}"}) + "\n" for number in range(TASKS)]
-    (tmp_path / "tasks" / "train.jsonl").write_text("".join(lines))
-    entry = {"command": sys.executable, "args": [str(Path(__file__).with_name("misbehaving_server.py")), "ordinary"]}
-    (tmp_path / "mcp.json").write_text(json.dumps({"mcpServers": {"s": entry}}))
+    project = odd_project(tmp_path, "ordinary", f"rollout = {{max_steps = {STEPS}}}", TASKS)
     faults = {number: FAULTS[number // 5 % len(FAULTS)] for number in range(0, 1000, 5)}
-    project = Project.open(tmp_path)
     with TraceStore(project.store_url) as store:
         with scripted_endpoint(script=fate, faults=faults) as double:
             finished = run(project, store, url=double.url, jobs=TASKS)
@@ -148,19 +143,59 @@ def test_an_endpoint_and_a_server_that_often_fail_lose_no_task(tmp_path: Path, m
     assert len(double.requests) > TASKS * 2 * 5 / 4  # those that failed were made again
 
 
+def odd_project(folder: Path, mode: str, toml: str = "", tasks: int = 6, **env: str) -> Project:
+    """The tasks "say 0", "say 1", … with a server that misbehaves like that."""
+    (folder / "tutelage.toml").write_text(toml)
+    (folder / "tasks").mkdir()
+    lines = [json.dumps({"id": str(number), "prompt": f"say {number}"}) + "\n" for number in range(tasks)]
+    (folder / "tasks" / "train.jsonl").write_text("".join(lines))
+    arguments = [str(Path(__file__).with_name("misbehaving_server.py")), mode]
+    entry = {"command": sys.executable, "args": arguments, "env": env}
+    (folder / "mcp.json").write_text(json.dumps({"mcpServers": {"s": entry}}))
+    return Project.open(folder)
+
+
 def test_a_server_that_is_shared_is_started_once(tmp_path: Path) -> None:
-    (tmp_path / "tutelage.toml").write_text("servers = {s = {share = true}}")
-    (tmp_path / "tasks").mkdir()
-    lines = [json.dumps({"id": str(number), "prompt": f"say {number}"}) + "\n" for number in range(6)]
-    (tmp_path / "tasks" / "train.jsonl").write_text("".join(lines))
-    entry = {"command": sys.executable, "args": [str(Path(__file__).with_name("misbehaving_server.py")), "ordinary"]}
-    (tmp_path / "mcp.json").write_text(json.dumps({"mcpServers": {"s": entry}}))
-    project = Project.open(tmp_path)
+    project = odd_project(tmp_path, "ordinary", "servers = {s = {share = true}}")
     with TraceStore(project.store_url) as store:
         with endpoint_double(*[says(None, ("where", "{}"))] * 6, says("done")) as double:
             run(project, store, url=double.url, jobs=6)
         said = {m.content for trace in store.traces(run="r") for m in trace.messages if m.role == "tool"}
     assert len(said) == 1  # one working directory: one server
+
+
+def test_a_shared_server_that_dies_does_not_burn_the_tasks_that_are_left(tmp_path: Path) -> None:
+    def script(results: int, asked: str) -> Said:
+        if asked == "say 0" or results:
+            return Said("done")
+        return Said("", [("die" if asked == "say 8" else "echo", {"text": asked})])
+
+    project = odd_project(tmp_path, "ordinary", "servers = {s = {share = true}}", tasks=100)
+    with TraceStore(project.store_url) as store:
+        with (
+            scripted_endpoint(script=script) as double,
+            pytest.raises(TutelageError, match=r'25 rollouts in a row failed. MCP server "s"'),
+        ):
+            run(project, store, url=double.url, jobs=100)
+        assert len(store.summaries()) < 50
+
+
+def test_a_server_that_once_does_not_start_is_started_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool, "START_WAITS", (0.01,))
+    starts = tmp_path / "starts"
+    starts.mkdir()
+    project = odd_project(tmp_path, "second-fails", tasks=3, STARTS=str(starts))
+    with TraceStore(project.store_url) as store, endpoint_double(says("done")) as double:
+        assert len(run(project, store, url=double.url, jobs=3, concurrency=1)) == 3
+    assert len(list(starts.iterdir())) == 4
+
+
+def test_a_run_with_many_tools_warns(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    warn_of_many.cache_clear()
+    project = odd_project(tmp_path, "many", tasks=2)
+    with TraceStore(project.store_url) as store, endpoint_double(says("done")) as double:
+        run(project, store, url=double.url, jobs=2)
+    assert caplog.text.count("offer 26 tools; more than 25") == 1
 
 
 def test_a_verifier_that_fails_is_named_with_its_task(project: Project) -> None:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from mcp_types import ElicitRequestParams, ElicitResult
 
-from tutelage.agent.offer import Audience, Offer
+from tutelage.agent.offer import Audience, Offer, warn_of_many
 from tutelage.agent.rollout import OnMessage, Rollout, RolloutEnd
 from tutelage.agent.servers import Elicit, connect_servers
 from tutelage.agent.student import StudentView
@@ -83,6 +83,7 @@ def run_chat(
                 put_back=True,
             )
             async with endpoint(values) as asked, servers as connected:
+                warn_of_many(len(connected.tools))
                 about = note_of(limits.tool_results)
                 if world_task is not task:
                     about[WORLD_OF] = world_task.id

@@ -2,12 +2,14 @@
 
 import hashlib
 import json
+import logging
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from fnmatch import fnmatchcase
+from functools import cache
 from typing import Any
 
 from tutelage.agent.schema import digestible
@@ -17,6 +19,7 @@ from tutelage.redact import redact
 from tutelage.settings import DESTRUCTIVE, READ_ONLY, ToolRules
 from tutelage.trace import Tool
 
+logger = logging.getLogger(__name__)
 MANY = 25  # tools: more make a small model choose badly
 NAME_CHARACTERS = 64  # what OpenAI-style APIs take: letters, digits, _ and -
 DIGEST_CHARACTERS = 8
@@ -104,6 +107,17 @@ class Offer:
 
     def _callable(self, permission: Permission) -> bool:
         return permission is Permission.ALLOW or (permission is Permission.ASK and self.audience is Audience.PERSON)
+
+
+@cache
+def warn_of_many(count: int) -> None:
+    """Once, not once a rollout."""
+    if count > MANY:
+        logger.warning(
+            "The MCP servers offer %d tools; more than %d make a small model choose badly: leave some out, see "
+            "`tutelage tools`.",
+            *(count, MANY),
+        )
 
 
 def named(tools: Sequence[Listed]) -> dict[str, Listed]:

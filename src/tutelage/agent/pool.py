@@ -3,14 +3,14 @@
 import asyncio
 import shutil
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from tutelage.agent.offer import Audience, Offer
+from tutelage.agent.offer import Audience, Offer, warn_of_many
 from tutelage.agent.rollout import RolloutEnd, run_rollout
-from tutelage.agent.servers import Servers, connect_servers, first_cause
+from tutelage.agent.servers import ServerNotStarted, Servers, connect_servers, first_cause
 from tutelage.agent.student import StudentView
 from tutelage.endpoint.client import ChatEndpoint
 from tutelage.errors import TutelageError
@@ -25,6 +25,8 @@ from tutelage.world import Reward, World, open_world
 from tutelage.world.world import Verifier
 
 HOPELESS = 5  # broken rollouts in a row, none before them better: the run is stopped
+HOPELESS_LATER = 25  # likewise after better ones, or twice as many as are under way at once
+START_WAITS = (1.0, 5.0, 20.0)  # seconds before servers that started for an earlier rollout are started again
 
 
 @dataclass(frozen=True)
@@ -71,14 +73,15 @@ async def run_tasks(
     `values` is what `start_services` gave; `extra` goes into every request's body; `model` is the name recorded,
     where it is to differ from the endpoint's; `view` shows the conversations to a student as its dataset did.
     `may_begin` is asked before each rollout, with how many are under way; once it says no, none begins any more.
-    Raises TutelageError, after ending what was under way, where the endpoint is gone, a server does not start, or the
-    project's prepare or verifier fails: finished traces stay. A rollout that an error of the endpoint or a server ended
-    is among those returned, but a later run repeats it.
+    Raises TutelageError, after ending what was under way, where the endpoint is gone, a server does not start, one
+    rollout after another is broken, or the project's prepare or verifier fails: finished traces stay. A rollout that an
+    error of the endpoint or a server ended is among those returned, but a later run repeats it.
     """
     done = store.finished(run)
     left = iter([job for job in jobs if (job.task.id, job.attempt) not in done])
     servers = project.mcp_servers(values)
-    pool = _Pool(project, store, endpoint, run, worlds_root, servers, model, system_prompt, extra, metadata, view)
+    settings = (model, system_prompt, extra, metadata, view, concurrency)
+    pool = _Pool(project, store, endpoint, run, worlds_root, servers, *settings)
     with _plain_errors():
         async with pool.shared_servers(), asyncio.TaskGroup() as group:
             for _ in range(concurrency):
@@ -108,10 +111,13 @@ class _Pool:
     extra: Mapping[str, Any] | None
     metadata: Mapping[str, Any] | None
     view: StudentView | None
+    concurrency: int
     finished: list[Finished] = field(default_factory=list)
     shared: Servers | None = None
     running: int = 0
-    _failures: int = 0
+    _failures: int = 0  # broken rollouts since one was not
+    _worked: bool = False  # whether one ever was not
+    _started: bool = False  # whether the servers ever did
 
     def __post_init__(self) -> None:
         view = self.view
@@ -157,7 +163,7 @@ class _Pool:
             self.finished.append(finished)
             if on_finished:
                 on_finished(finished)
-            self._give_up_on_a_hopeless_endpoint(finished)
+            self._give_up_where_nothing_works(finished)
 
     async def _one(self, job: Job) -> Finished | None:
         """One rollout from its world to its reward; None where another process was faster."""
@@ -170,15 +176,8 @@ class _Pool:
 
     async def _in_world(self, job: Job, world: World) -> Finished | None:
         view, about = self.view, {**note_of(self.limits.tool_results), **(self.metadata or {})}
-        connecting = connect_servers(
-            self.servers,
-            world,
-            offer=self.offer,
-            tool_seconds=self.limits.tool_seconds,
-            shared=self.shared,
-            put_back=True,
-        )
-        async with connecting as servers:
+        async with AsyncExitStack() as stack:
+            servers = await self._connected(stack, world)
             recording = self.store.begin(
                 run=self.run,
                 task=job.task,
@@ -200,20 +199,50 @@ class _Pool:
             )
         if end.broken:
             return _finished(job, recording.id, end, None)
-        found = self.store.load(recording.id).model_copy(update={"stop_reason": end.stop_reason})
-        reward = await asyncio.to_thread(judge, self.project, self.verifier, found, world)
+        reward = None
+        if self.verifier:
+            found = self.store.load(recording.id).model_copy(update={"stop_reason": end.stop_reason})
+            reward = await asyncio.to_thread(judge, self.project, self.verifier, found, world)
         try:
             recording.finish(end.stop_reason, reward, {**about, **end.notes})
         except AlreadyRecorded:
             return None
         return _finished(job, recording.id, end, reward)
 
-    def _give_up_on_a_hopeless_endpoint(self, finished: Finished) -> None:
+    async def _connected(self, stack: AsyncExitStack, world: World) -> Servers:
+        """The rollout's servers. Where they have started before, a moment's trouble is waited for.
+
+        Raises TutelageError as `connect_servers` does.
+        """
+        for wait in (*START_WAITS, None):
+            connecting = connect_servers(
+                self.servers,
+                world,
+                offer=self.offer,
+                tool_seconds=self.limits.tool_seconds,
+                shared=self.shared,
+                put_back=True,
+            )
+            try:
+                servers = await stack.enter_async_context(connecting)
+            except ServerNotStarted:
+                if wait is None or not self._started:
+                    raise
+                await asyncio.sleep(wait)
+            else:
+                self._started = True
+                warn_of_many(len(servers.tools))
+                return servers
+        raise AssertionError("unreachable")
+
+    def _give_up_where_nothing_works(self, finished: Finished) -> None:
+        """Rather than burn the tasks that are left. Raises TutelageError."""
         if not finished.broken:
-            self._failures = -(10**9)
+            self._failures, self._worked = 0, True
+            return
         self._failures += 1
-        if self._failures >= HOPELESS:
-            raise TutelageError(f"{HOPELESS} rollouts in a row failed. {finished.detail}")
+        if self._failures >= (max(HOPELESS_LATER, 2 * self.concurrency) if self._worked else HOPELESS):
+            raise TutelageError(f"{self._failures} rollouts in a row failed. {finished.detail}")
 
 
 def _finished(job: Job, trace_id: str, end: RolloutEnd, reward: Reward | None) -> Finished:

@@ -51,6 +51,10 @@ Elicit = Callable[[str, ElicitRequestParams], Awaitable[ElicitResult]]  # what a
 GONE = ("connection closed", "session terminated")  # the SDK's own words, whole: a tool may speak of closed shops
 
 
+class ServerNotStarted(TutelageError):
+    """An MCP server does not start or cannot be reached."""
+
+
 class ServerDied(Exception):
     """An MCP server ended, or closed the connection, during a call."""
 
@@ -229,8 +233,8 @@ async def connect_servers(
     One that is replayed is not started. With `put_back`, for a rollout, those that have a reset are held until it ends,
     and reset. A server that wants somebody to sign in is shown the sign-in that is kept; `open_page` brings a person to
     its page. `elicit` answers what a server asks a person; without it, every such question is declined.
-    Raises TutelageError, with the last lines of its standard error, where one does not start, and where there are too
-    many tools; SignInNeeded where a person is needed and not there.
+    Raises ServerNotStarted, with the last lines of its standard error, where one does not start; SignInNeeded where a
+    person is needed and not there; TutelageError where there are too many tools.
     """
     body: BaseException | None = None
     try:
@@ -324,7 +328,7 @@ async def _connect(
         cause = (auth.refusal if isinstance(auth, KeptSignIn) else None) or first_cause(error)
         if isinstance(cause, TutelageError):
             raise cause from None
-        raise TutelageError(redact(_not_started(name, server, error, start_seconds, log))) from None
+        raise ServerNotStarted(redact(_not_started(name, server, error, start_seconds, log))) from None
 
 
 def _client(
