@@ -51,7 +51,9 @@ def divide(student: PreTrainedModel, device: torch.device) -> None:
         )
     mesh = init_device_mesh(device.type, (torch.distributed.get_world_size(),))
     for layer in layers:
-        part = fully_shard(layer.to(device), mesh=mesh, reshard_after_forward=True)
+        layer.to(device)
+        others = {p for p in layer.parameters() if p.requires_grad and p.dtype != torch.float32}  # biases in bf16
+        part = fully_shard(layer, mesh=mesh, reshard_after_forward=True, ignored_params=others)
         part.set_gradient_divide_factor(1.0)  # summed, not averaged: every process divides by the whole step's weight
         part.set_force_sum_reduction_for_comms(True)
         part.set_reduce_scatter_unused_params(True)  # an expert that no token of this process reached
