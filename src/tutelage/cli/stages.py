@@ -169,6 +169,9 @@ def train(
     method: Annotated[str | None, typer.Option(help="lora, qlora or full, instead of the project's.")] = None,
     objective: Annotated[str | None, typer.Option(help="sft or dpo, instead of the project's.")] = None,
     backend: Annotated[str | None, typer.Option(help="transformers or unsloth, instead of the project's.")] = None,
+    shard: Annotated[
+        bool, typer.Option("--shard", help="Divide the student over the processes that torchrun has started.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -181,7 +184,7 @@ def train(
 
     adapter = str(from_adapter.resolve()) if from_adapter else None
     given = {"dtype": dtype, "method": method, "objective": objective, "backend": backend}
-    opened = with_train(open_project(project), adapter=adapter, **given)
+    opened = with_train(open_project(project), adapter=adapter, shard=shard or None, **given)
     build_folder = _taken(opened, dataset) if dataset else opened.path(DATASET)
     mixed = [_taken(opened, part.source) for part in train_config(opened).datasets]
     if dry_run:

@@ -15,6 +15,7 @@
     setup.py         it with its arguments; progress.py: how far it is
     checkpoints.py   what the training in a folder is of, and where it stopped
     processes.py     several processes that train together
+    shards.py        a student whose layers are divided over them
     planner.py       memory and time, before a training starts
     run.py           `train`: a build's rows -> adapter, losses, TensorBoard
     trained.py       the folder that a training leaves

@@ -73,6 +73,11 @@ class TrainConfig(BaseModel):
     backend: Literal["transformers", "unsloth"] = Field(
         "transformers", description="Who computes the student's layers. unsloth needs a GPU and computes row by row."
     )
+    shard: bool = Field(
+        False,
+        description="Divide the student's layers over the processes that torchrun has started, with gradients and "
+        "optimizer state. Set it where one process cannot hold them.",
+    )
     checkpointing: Literal["none", "layers", "offload"] = Field(
         "none",
         description="layers keeps only what goes in between layers for the backward pass and computes the rest again: "

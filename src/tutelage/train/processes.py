@@ -37,6 +37,15 @@ def wait() -> None:
         torch.distributed.barrier()
 
 
+def anywhere(said: bool) -> bool:
+    """Whether any process says so; all have to ask."""
+    if not torch.distributed.is_initialized():
+        return said
+    told = torch.tensor(said, dtype=torch.int32, device=PartialState().device)
+    torch.distributed.all_reduce(told, torch.distributed.ReduceOp.MAX)
+    return bool(told)
+
+
 def measured(dtype: Dtype) -> Compute:
     """What the first process finds fastest, for all; each takes its part of the processors."""
     compute = measure(share=int(os.environ.get("LOCAL_WORLD_SIZE", "1")), dtype=dtype)

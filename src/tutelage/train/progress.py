@@ -10,6 +10,8 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from tutelage.train import processes
+
 
 @dataclass(frozen=True)
 class Progress:
@@ -52,6 +54,7 @@ class Reporter(TrainerCallback):  # type: ignore[misc]
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> TrainerControl:
+        self.interrupted = processes.anywhere(self.interrupted)  # all stop after the same step
         if self.interrupted:
             control.should_save = control.should_training_stop = True
         return control

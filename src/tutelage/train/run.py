@@ -19,6 +19,7 @@ from tutelage.train.objectives import objective_of
 from tutelage.train.progress import Progress, Reporter
 from tutelage.train.rows import files_of, load_pairs, load_rows
 from tutelage.train.setup import make_trainer
+from tutelage.train.shards import require_shards
 from tutelage.train.steps import Mixed, at_most, plan_steps
 from tutelage.train.student import prepare, require_possible
 from tutelage.train.trained import write_trained
@@ -71,6 +72,8 @@ def train(
     """
     started = time.monotonic()
     require_possible(config)
+    if config.shard:
+        require_shards(config)
     processes.join()
     identity = identity_of(build, mixed, weights, config)
     if processes.leads():
@@ -113,8 +116,8 @@ def train(
         weights=weights.name,
         data_hash=identity["data"],
     )
+    write_trained(model, weights, build, mixed, out)
     if processes.leads():
-        write_trained(model, weights, build, mixed, out)
         write_json(out / RESULT, result.as_dict())
         shutil.rmtree(out / "checkpoints", ignore_errors=True)
     processes.wait()

@@ -38,7 +38,7 @@ def make_trainer(
         weight_decay=0.0,
         adam_beta2=config.adam_beta2,
         max_grad_norm=config.max_grad_norm,
-        optim="adamw_bnb_8bit" if cuda and installed("bitsandbytes") else "adamw_torch",
+        optim="adamw_bnb_8bit" if cuda and installed("bitsandbytes") and not config.shard else "adamw_torch",
         use_cpu=not cuda,
         ddp_backend=processes.backend(),
         bf16=compute.dtype == torch.bfloat16,

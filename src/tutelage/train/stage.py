@@ -152,7 +152,7 @@ def train_config(project: Project) -> TrainConfig:
     return config.model_copy(update={"adapter": str(project.path(config.adapter))}) if config.adapter else config
 
 
-def with_train(project: Project, **given: str | None) -> Project:
+def with_train(project: Project, **given: str | bool | None) -> Project:
     """The project with other values in [train], where some are given."""
     changed = {**project.settings.train, **{key: value for key, value in given.items() if value is not None}}
     return Project(project.folder, project.settings.model_copy(update={"train": changed}))

@@ -1,6 +1,7 @@
 """The student as it is trained: loaded, with what learns on it, and made fast."""
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -16,6 +17,7 @@ from tutelage.train.fast import speed_up
 from tutelage.train.hybrid import follow_branches
 from tutelage.train.last_layer import spare_last_mlp
 from tutelage.train.lora import add_lora, go_on_from
+from tutelage.train.shards import divide
 from tutelage.train.sharing import why_not_shared
 from tutelage.train.trunk import keep_trunks
 from tutelage.train.unsloth import load_with_unsloth, require_unsloth
@@ -30,7 +32,8 @@ def prepare(weights: Path, config: TrainConfig, compute: Compute) -> tuple[Train
     set_seed(config.seed)
     if config.backend == "unsloth":
         return load_with_unsloth(weights, config, compute), False
-    student = load_student(weights, compute, config.method)
+    first = replace(compute, device=torch.device("cpu")) if config.shard else compute  # a GPU may not hold it whole
+    student = load_student(weights, first, config.method)
     model: Trained = student
     if config.method != "full":
         model = add_lora(student, config)
@@ -47,6 +50,8 @@ def prepare(weights: Path, config: TrainConfig, compute: Compute) -> tuple[Train
         speed_up(model)
     if config.checkpointing != "none":
         student.activation_checkpointing_enable({"use_reentrant": False}, offload=config.checkpointing == "offload")
+    if config.shard:
+        divide(student, compute.device)
     return model, separate is None
 
 

@@ -14,7 +14,9 @@ from transformers import AutoTokenizer
 from tutelage.errors import TutelageError
 from tutelage.render.serving import SERVING_FILE
 from tutelage.render.trained import ADAPTER, MODEL
+from tutelage.train import processes
 from tutelage.train.adapter_gguf import convert_adapter
+from tutelage.train.shards import is_divided, whole_weights
 from tutelage.train.student import Trained
 from tutelage.train.weights import FAMILIES, folder_config
 
@@ -24,10 +26,19 @@ logger = logging.getLogger(__name__)
 
 
 def write_trained(model: Trained, weights: Path, build: Path, mixed: Sequence[Path], out: Path) -> None:
-    """`out`/adapter or `out`/model: weights, tokenizer, what the build was rendered with; an adapter as GGUF too."""
+    """`out`/adapter or `out`/model: weights, tokenizer, what the build was rendered with; an adapter as GGUF too.
+
+    Every process calls it, for its part of a divided model; the leading one writes.
+    """
+    if not isinstance(model, PeftModel):
+        dtype = folder_config(weights).dtype
+        model = model if dtype is None else model.to(dtype)  # as the student came
+    learnt = whole_weights(model) if is_divided(model) else None
+    if not processes.leads():
+        return
     if isinstance(model, PeftModel):
         with _whole(out / ADAPTER, weights, build, mixed) as folder:
-            model.save_pretrained(folder)
+            model.save_pretrained(folder, state_dict=learnt)
             if model.config.model_type in FAMILIES:
                 try:
                     convert_adapter(folder, weights, folder / "adapter.gguf")
@@ -35,8 +46,7 @@ def write_trained(model: Trained, weights: Path, build: Path, mixed: Sequence[Pa
                     logger.warning("There is no adapter.gguf for llama.cpp. %s", error)
         return
     with _whole(out / MODEL, weights, build, mixed) as folder:
-        dtype = folder_config(weights).dtype
-        (model if dtype is None else model.to(dtype)).save_pretrained(folder)  # as the student came
+        model.save_pretrained(folder, state_dict=learnt)
 
 
 def _learnt_of(build: Path, mixed: Sequence[Path]) -> dict[str, Any]:

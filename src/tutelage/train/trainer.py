@@ -5,19 +5,23 @@ is learnt from them is the objective's: each piece has a loss and a weight, and 
 over the sum of the weights, however its rows were cut into pieces.
 
 Several processes share a step's pieces and add up their gradients at its end. Each holds the whole step, so that all
-divide by the same weight; adapters are small, so that one sum a step costs less than a wrapper that overlaps it.
+divide by the same weight; adapters are small, so that one sum a step costs less than a wrapper that overlaps it. The
+gradients of layers that are divided over the processes are added up by shards.py; what is whole is left to do here.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
 import torch
 from peft import PeftModel
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 from torch.utils.data import DataLoader, Dataset
 from transformers import PreTrainedModel, Trainer, TrainerControl, TrainingArguments
 
 from tutelage.errors import TutelageError
+from tutelage.train.shards import is_divided, save_whole, take_weights, whole_weights
 from tutelage.train.tree import Row
 
 
@@ -83,6 +87,7 @@ class TreeTrainer(Trainer, Generic[P]):  # type: ignore[misc]  # Transformers sh
             model=model, args=args, train_dataset=steps, eval_dataset=validation, data_collator=_only, **kwargs
         )
         self.validation, self.objective = list(validation), steps.objective
+        self.divided = is_divided(model)
 
     def get_train_dataloader(self) -> DataLoader[list[P]]:
         """Whole steps, the same in every process and in a resumed run: they were shuffled when planned."""
@@ -93,9 +98,9 @@ class TreeTrainer(Trainer, Generic[P]):  # type: ignore[misc]  # Transformers sh
         model.train()
         total = sum(map(self.objective.weight, inputs))
         step_loss = torch.zeros((), device=self.args.device)
-        for piece in share_of(inputs, self.args.process_index, self.args.world_size):
+        for piece, counted in self._mine(inputs):
             with self.compute_loss_context_manager():
-                loss = self.objective.loss(self.bare, piece) / total
+                loss = self.objective.loss(self.bare, piece) / total * counted
             self.accelerator.backward(loss)
             step_loss += loss.detach()
         self._add_up([step_loss, *self._gradients()])
@@ -107,8 +112,8 @@ class TreeTrainer(Trainer, Generic[P]):  # type: ignore[misc]  # Transformers sh
         self.model.eval()
         total = sum(map(self.objective.weight, self.validation))
         with self.compute_loss_context_manager():
-            mine = share_of(self.validation, self.args.process_index, self.args.world_size)
-            losses = (self.objective.loss(self.bare, piece) for piece in mine)
+            mine = self._mine(self.validation)
+            losses = (self.objective.loss(self.bare, piece) * counted for piece, counted in mine)
             loss = sum(losses, torch.zeros((), device=self.args.device)) / total
         self._add_up([loss])
         metrics = {"eval_loss": loss.item()}
@@ -125,11 +130,39 @@ class TreeTrainer(Trainer, Generic[P]):  # type: ignore[misc]  # Transformers sh
         return self.model.get_base_model() if isinstance(self.model, PeftModel) else self.model
 
     def _wrap_model(self, model: nn.Module, *args: Any, **kwargs: Any) -> nn.Module:
-        return model  # no DistributedDataParallel: see the module's docstring
+        model._is_accelerate_prepared = True  # no DistributedDataParallel: see the module's docstring
+        return model
+
+    def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
+        optimizer: torch.optim.Optimizer = super().create_optimizer(model)
+        if self.divided:
+            save_whole(optimizer)
+        return optimizer
+
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Tensor] | None = None) -> None:
+        super()._save(output_dir, whole_weights(self.model) if self.divided else state_dict)
+
+    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
+        if self.divided and not self.args.should_save:
+            self.optimizer.state_dict()  # this process's part of what the leading one saves
+        super()._save_optimizer_and_scheduler(output_dir)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
+        if self.divided:
+            take_weights(self.model, Path(resume_from_checkpoint))
+        else:
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+
+    def _mine(self, pieces: Sequence[P]) -> Iterator[tuple[P, float]]:
+        """This process's pieces, and how much each counts."""
+        process, processes = self.args.process_index, self.args.world_size
+        if self.divided:
+            return in_rounds(pieces, process, processes)
+        return ((piece, 1.0) for piece in share_of(pieces, process, processes))
 
     def _gradients(self) -> list[Tensor]:
-        """One for each adapter, also where this process had no piece that reached it."""
-        wanted = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        """One for each whole parameter that learns, also where this process had no piece that reached it."""
+        wanted = [p for p in self.model.parameters() if p.requires_grad and not isinstance(p, DTensor)]
         for parameter in wanted if self.args.world_size > 1 else ():
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
@@ -153,6 +186,18 @@ def share_of(pieces: Sequence[P], process: int, processes: int) -> list[P]:
     for piece in sorted(pieces, key=len, reverse=True):
         min(parts, key=lambda part: sum(map(len, part))).append(piece)
     return parts[process]
+
+
+def in_rounds(pieces: Sequence[P], process: int, processes: int) -> Iterator[tuple[P, float]]:
+    """One process's part of a step in which all run equally many pieces, each as long as the others' at that time.
+
+    Whoever has none left for the last round runs the shortest once more, which then counts for nothing: the others are
+    waited for anyway.
+    """
+    longest_first = sorted(pieces, key=len, reverse=True)
+    for start in range(0, len(pieces), processes):
+        place = start + process
+        yield (longest_first[place], 1.0) if place < len(pieces) else (longest_first[-1], 0.0)
 
 
 def _only(batch: list[list[P]]) -> list[P]:
