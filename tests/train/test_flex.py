@@ -5,7 +5,7 @@ import torch
 from test_tree_equality import assert_equal, by_tree, row_by_row
 from train_samples import tiny, unrolled, with_random_lora
 
-from tutelage.train.attention import Plan, _cut, tree_attention
+from tutelage.train.attention import QUERIES, Plan, _pieces, tree_attention
 from tutelage.train.fast import speed_up
 from tutelage.train.flex import FlexPlan, flex_tree_attention
 from tutelage.train.tree import build_tree
@@ -17,7 +17,7 @@ def test_the_block_mask_shows_what_the_branches_do(window: int | None, seed: int
     tree = build_tree(unrolled(traces=3, seed=seed, part=12))
     torch.manual_seed(seed)
     query, key, value = (torch.randn(1, heads, len(tree), 8) for heads in (6, 2, 2))
-    plan = Plan(tree, tuple(piece for segment in tree.segments for piece in _cut(segment)), False)
+    plan = Plan(tree, _pieces(tree, QUERIES), False)
     expected, _ = tree_attention(torch.nn.Module(), query, key, value, None, 0.3, tree_plan=plan, sliding_window=window)
     found = flex_tree_attention(query, key, value, FlexPlan(tree, torch.device("cpu")), window, 0.3)
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)

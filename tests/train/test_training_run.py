@@ -171,7 +171,7 @@ def test_a_student_that_cannot_run_over_trees_is_trained_with_separate_rows(
 
 def test_a_folder_with_another_training_is_left_alone(build: Path, weights: Path, tmp_path: Path) -> None:
     train(build, weights, tmp_path / "out", CONFIG)
-    with pytest.raises(TutelageError, match=r"other config\. Remove the folder"):
+    with pytest.raises(TutelageError, match=r"other \[train\] epochs\. Remove the folder"):
         train(build, weights, tmp_path / "out", CONFIG.model_copy(update={"epochs": 3}))
     train(build, weights, tmp_path / "out", CONFIG.model_copy(update={"log_to": ("tensorboard",), "save_steps": 3}))
     config = weights / "config.json"

@@ -9,10 +9,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from tutelage.errors import TutelageError
 from tutelage.train import processes
+from tutelage.train.compute import TYPES, Dtype
 from tutelage.train.config import TrainConfig
 from tutelage.train.rows import data_hash
 
@@ -43,16 +45,34 @@ def claim(out: Path, identity: dict[str, Any], adapter: str | None = None) -> No
         )
     out.mkdir(parents=True, exist_ok=True)
     path = out / STARTED
-    held = (out / RESULT).is_file() or last_checkpoint(out / "checkpoints") is not None
-    if not held or not path.is_file():
+    begun = (out / RESULT).is_file() or last_checkpoint(out / "checkpoints") is not None
+    if not begun or not path.is_file():
         write_json(path, identity)
         return
-    other = [key for key, value in json.loads(path.read_text()).items() if identity.get(key) != value]
+    held = json.loads(path.read_text())
+    other = [key for key, value in identity.items() if held.get(key) != value]
+    if "config" in other:
+        settings, before = identity["config"], held.get("config") or {}
+        other += [f"[train] {key}" for key in settings if before.get(key) != settings[key]]
+        other.remove("config")
     if other:
         raise TutelageError(
             f"{out} holds a training with other {' and '.join(other)}. "
             f"Remove the folder (`rm -r {shlex.quote(str(out))}`) to train anew."
         )
+
+
+def begun_type(out: Path) -> Dtype | None:
+    """The type that the training in `out` computes in, so that it goes on with it; None where it has no checkpoint."""
+    if last_checkpoint(out / "checkpoints") is None:
+        return None
+    found: Dtype | None = json.loads((out / STARTED).read_text()).get("dtype")
+    return found
+
+
+def note_type(out: Path, dtype: torch.dtype) -> None:
+    (name,) = (name for name, known in TYPES.items() if known == dtype)
+    write_json(out / STARTED, {**json.loads((out / STARTED).read_text()), "dtype": name})
 
 
 def last_checkpoint(folder: Path) -> Path | None:

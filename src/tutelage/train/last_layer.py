@@ -12,9 +12,10 @@ from transformers import PreTrainedModel
 
 def spare_last_mlp(model: PreTrainedModel) -> None:
     """Have the last layer's MLP skip the nodes that predict nothing; it works token by token, as MLPs do."""
-    layer = model.get_decoder().layers[-1]
-    mlp = getattr(layer, "mlp", None)
-    if isinstance(mlp, nn.Module):
+    layers = getattr(model.get_decoder(), "layers", None)
+    mlp = getattr(layers[-1], "mlp", None) if isinstance(layers, nn.ModuleList) else None
+    if layers is not None and isinstance(mlp, nn.Module):
+        layer = layers[-1]
         chosen = _Chosen()
         layer.register_forward_pre_hook(chosen.choose, with_kwargs=True)
         mlp.register_forward_pre_hook(chosen.gather)

@@ -76,9 +76,9 @@ def _differences(model: PeftModel, settings: Mapping[str, object], weights: Mapp
     ours = model.peft_config["default"]
     scales = {"r": "lora_rank", "lora_alpha": "lora_alpha", "use_rslora": "use_rslora", "use_dora": "use_dora"}
     other = [
-        f"{ours_name} {settings.get(name)} instead of {getattr(ours, name)}"
+        f"{ours_name} {settings.get(name, False)} instead of {getattr(ours, name)}"
         for name, ours_name in scales.items()
-        if settings.get(name) != getattr(ours, name)
+        if settings.get(name, False) != getattr(ours, name)  # older files of PEFT's do not name what is off
     ]
     shapes = {name: tensor.shape for name, tensor in get_peft_model_state_dict(model).items()}
     if not other and shapes != {name: tensor.shape for name, tensor in weights.items()}:

@@ -61,7 +61,7 @@ def row_logprobs(model: PreTrainedModel, rows: Sequence[Row], trees: Sequence[Tr
 def output_weight(model: PreTrainedModel) -> Tensor:
     """The matrix (vocabulary, hidden) that makes logits. Raises TutelageError where that is not all of it."""
     head = model.get_output_embeddings()
-    config = model.config
+    config = model.config.get_text_config()
     scaled = any(
         getattr(config, name, None) not in (None, 1, 1.0)
         for name in ("final_logit_softcapping", "logit_scale", "logits_scaling")

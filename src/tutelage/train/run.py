@@ -5,6 +5,7 @@ import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,22 @@ from transformers.utils.logging import disable_progress_bar
 
 from tutelage.errors import TutelageError
 from tutelage.train import processes
-from tutelage.train.checkpoints import CLOCK, RESULT, Clock, claim, identity_of, last_checkpoint, write_json
+from tutelage.train.checkpoints import (
+    CLOCK,
+    RESULT,
+    Clock,
+    begun_type,
+    claim,
+    identity_of,
+    last_checkpoint,
+    note_type,
+    write_json,
+)
 from tutelage.train.compute import keep_freed_memory, peak_rss
 from tutelage.train.config import TrainConfig
 from tutelage.train.objectives import objective_of
 from tutelage.train.progress import Progress, Reporter
-from tutelage.train.rows import files_of, load_pairs, load_rows
+from tutelage.train.rows import files_of, load_pairs, load_rows, require_rows
 from tutelage.train.setup import make_trainer
 from tutelage.train.shards import require_shards
 from tutelage.train.steps import Mixed, at_most, plan_steps
@@ -25,6 +36,7 @@ from tutelage.train.student import prepare, require_possible
 from tutelage.train.trained import write_trained
 from tutelage.train.trainer import StepPieces
 from tutelage.train.tree import Row
+from tutelage.train.weights import folder_config
 
 
 @dataclass(frozen=True)
@@ -83,7 +95,14 @@ def train(
         return load_result(out)
     validation = _load(files_of(build, config.objective)[1])
     plan = planned_steps(build, mixed, config)
-    compute = processes.measured(config.dtype)
+    if config.patience and not (validation and config.eval_rows):
+        raise TutelageError(
+            '[train] "patience" stops by the evaluation loss, and there are no validation rows (eval_rows).'
+        )
+    require_rows([*chain(*plan), *validation], folder_config(weights).get_text_config().vocab_size)
+    compute = processes.measured(begun_type(out) or config.dtype)
+    if processes.leads():
+        note_type(out, compute.dtype)
     keep_freed_memory()
     disable_progress_bar()  # of loading weights; `on_progress` tells how far the training is
     model, share = prepare(weights, config, compute)
@@ -99,14 +118,14 @@ def train(
     with reporter.catching_interrupts():
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     done = trainer.state.global_step
-    pieces = [piece for i in range(done) for piece in steps[i]]
+    sizes = [(piece.tokens_unrolled, len(piece)) for i in range(done) for piece in steps[i]]
     history = trainer.state.log_history
     result = TrainResult(
         losses=[entry["loss"] for entry in history if "loss" in entry],
         eval_losses={entry["step"]: entry["eval_loss"] for entry in history if "eval_loss" in entry},
         rows=sum(map(len, plan)) // config.epochs,
-        tokens_unrolled=sum(piece.tokens_unrolled for piece in pieces),
-        tokens_tree=sum(map(len, pieces)),
+        tokens_unrolled=sum(unrolled for unrolled, _ in sizes),
+        tokens_tree=sum(size for _, size in sizes),
         gflops=compute.gflops,
         dtype=str(compute.dtype).removeprefix("torch."),
         seconds=round(time.monotonic() - started + before, 1),

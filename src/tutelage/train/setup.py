@@ -53,6 +53,7 @@ def make_trainer(
         eval_steps=config.eval_steps if validation else None,
         metric_for_best_model="eval_loss" if validation and config.patience else None,
         greater_is_better=False,
+        restore_callback_states_from_checkpoint=True,  # how long the evaluation loss has not fallen
         report_to=list(config.log_to),
         disable_tqdm=True,
         dataloader_pin_memory=False,

@@ -8,7 +8,7 @@ the loss reads the head's weight outside of any layer.
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 from peft import PeftModel, get_peft_model_state_dict
@@ -127,4 +127,4 @@ def _each_tensor(tree: T, change: Callable[[Tensor], Tensor]) -> T:
         changed = {key: _each_tensor(value, change) for key, value in tree.items()}
     elif isinstance(tree, list):
         changed = [_each_tensor(value, change) for value in tree]
-    return changed
+    return cast(T, changed)

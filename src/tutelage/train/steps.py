@@ -69,6 +69,7 @@ def _named_apart(rows: Sequence[Row], dataset: int) -> list[Row]:
 def _taken(traces: Sequence[Trace], weight: float, epoch: int, seed: tuple[int, int]) -> Iterator[Trace]:
     """An epoch's part of endless passes over the traces, each in an order of its own."""
     first, last = (round(weight * len(traces) * number) for number in (epoch, epoch + 1))
-    for place in range(first, last):
-        lap, at = divmod(place, len(traces))
-        yield traces[np.random.default_rng((*seed, lap)).permutation(len(traces))[at]]
+    for lap in range(first // len(traces), -(-last // len(traces))):
+        begin = lap * len(traces)
+        order = np.random.default_rng((*seed, lap)).permutation(len(traces))
+        yield from (traces[i] for i in order[max(first - begin, 0) : last - begin])

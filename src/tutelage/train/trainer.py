@@ -104,6 +104,11 @@ class TreeTrainer(Trainer, Generic[P]):  # type: ignore[misc]  # Transformers sh
             self.accelerator.backward(loss)
             step_loss += loss.detach()
         self._add_up([step_loss, *self._gradients()])
+        if not torch.isfinite(step_loss):
+            raise TutelageError(
+                f"The loss of step {self.state.global_step + 1} is no number ({step_loss.item()}). Lower [train] "
+                "learning_rate or max_grad_norm and train anew; the checkpoints before it are kept."
+            )
         return step_loss
 
     @torch.no_grad()  # type: ignore[untyped-decorator]

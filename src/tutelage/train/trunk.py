@@ -72,7 +72,7 @@ class Trunks:
 
 def keep_trunks(model: PreTrainedModel) -> None:
     """Have the model's frozen lowest layers, if there are any, run once over what trees have in common."""
-    layers = model.get_decoder().layers
+    layers = getattr(model.get_decoder(), "layers", ())
     frozen = next((i for i, layer in enumerate(layers) if _learns(layer)), len(layers))
     if not frozen or _learns(model.get_input_embeddings()) or not all(map(_attends, layers[:frozen])):
         return
