@@ -98,16 +98,20 @@ def steps_20(setting: Setting) -> Figures:
 
 def _long(setting: Setting, count: int) -> Figures:
     rows = setting.real(count)
-    checkpointing = max(map(len, rows)) > LONGEST  # a row of TRL's would not fit otherwise
     mine = ours(setting.weights, setting.compute, [rows]).seconds
     some = sampled(rows, 3 if setting.short else 5)
-    pieces = trl(setting.weights, setting.compute, [some], checkpointing).pieces
+    fitting = sum(len(row) <= LONGEST for row in some)  # those after it, longer ones, with checkpointed layers
+    pieces = [
+        seconds
+        for part, checkpointing in ((some[:fitting], False), (some[fitting:], True))
+        for seconds in (trl(setting.weights, setting.compute, [part], checkpointing).pieces if part else ())
+    ]
     theirs = interpolated(some, pieces, rows)
     if not setting.short:
         mine += ours(setting.weights, setting.compute, [rows]).seconds
     timed = ", ".join(f"{len(row)}: {seconds:.1f}" for row, seconds in zip(some, pieces, strict=True))
-    how = " with checkpointed layers" if checkpointing else ""
-    _tell(f"{count} steps, TRL's rows{how} timed at {timed} s", rows, mine, [theirs])
+    how = f", {len(some) - fitting} of them with checkpointed layers" if fitting < len(some) else ""
+    _tell(f"{count} steps, TRL's rows timed at {timed} s{how}", rows, mine, [theirs])
     speedup = theirs / statistics.median(mine)
     yield f"speedup_{count}", speedup
     yield f"of_bound_{count}", speedup / bound(setting, [rows])

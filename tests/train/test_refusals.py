@@ -9,10 +9,12 @@ from train_settings import CONFIG
 from transformers import AutoModelForCausalLM, Gemma2Config, GPT2Config, LlamaConfig
 
 from tutelage.errors import TutelageError
+from tutelage.project import Project
 from tutelage.train import attention, compute, processes
 from tutelage.train.compute import Compute
 from tutelage.train.run import load_result, train
 from tutelage.train.sharing import why_not_shared
+from tutelage.train.stage import plan_training, run_training
 from tutelage.train.tree import Row
 
 
@@ -33,6 +35,17 @@ def test_a_build_for_a_student_with_more_words_is_refused(weights: Path, tmp_pat
     build = build_of(tmp_path / "build", unrolled(traces=2, vocabulary=200))
     with pytest.raises(TutelageError, match=r"has the token \d+, and the student knows 64: .* for another one"):
         train(build, weights, tmp_path / "out", CONFIG)
+
+
+def test_a_build_with_another_students_tokens_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "tutelage.toml").write_text('name = "changed"\n')
+    build = build_of(tmp_path / "build", unrolled(traces=2))
+    (build / "build.json").write_text('{"tokenizer_sha256": "0", "student": "other.gguf"}')
+    project = Project.open(tmp_path)
+    for stage in (plan_training, lambda project, build: run_training(project, build, tmp_path / "out")):
+        with pytest.raises(TutelageError, match=r'was built for the student "other\.gguf", whose tokens are not those'):
+            stage(project, build)
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_row_that_teaches_nothing_is_refused(weights: Path, tmp_path: Path) -> None:

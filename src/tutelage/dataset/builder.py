@@ -160,7 +160,7 @@ def new_summary(project: Project, maker: RowMaker, runs: Sequence[str] | None, d
         engine=renderer.engine.value,
         template=settings.student.template,
         template_sha256=hashlib.sha256(renderer.template.source.encode()).hexdigest(),
-        tokenizer_sha256=hashlib.sha256(renderer.tokenizer.inner.to_str().encode()).hexdigest(),
+        tokenizer_sha256=renderer.tokenizer.sha256,
         serving=maker.serving,
         day=day,
         max_length=settings.dataset.max_length,

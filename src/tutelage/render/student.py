@@ -1,5 +1,6 @@
 """The student's chat template and tokenizer."""
 
+import hashlib
 import importlib.util
 import json
 import re
@@ -67,6 +68,11 @@ class Tokenizer:
     def _ids(self, text: str) -> list[int]:
         ids: list[int] = self.inner.encode(text, add_special_tokens=False).ids
         return ids
+
+    @cached_property
+    def sha256(self) -> str:
+        """Of all that it consists of: two with one give the same ids."""
+        return hashlib.sha256(self.inner.to_str().encode()).hexdigest()
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of `ids`, special tokens included."""

@@ -33,7 +33,7 @@ class TrainConfig(BaseModel):
 
     epochs: int = Field(1, ge=1, description="Passes over the rows. Raise it where traces are few (under a hundred).")
     rows_per_step: int = Field(
-        16, ge=1, description="Rows an optimizer step, in whole traces. Raise it where the loss jumps about."
+        32, ge=1, description="Rows an optimizer step, in whole traces. Raise it where the loss jumps about."
     )
     learning_rate: float = Field(
         1.5e-3,

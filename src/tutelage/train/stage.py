@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -66,6 +67,7 @@ def plan_training(project: Project, build: Path, mixed: Sequence[Path] = ()) -> 
     except ModuleNotFoundError as error:
         raise MissingExtra(error.name or "torch", "train") from error
     require_possible(config)
+    _require_own_rows(project, build, *mixed)
     steps = planned_steps(build, mixed, config)
     compute = measure(dtype=config.dtype)
     needs = plan_needs(student_config(project), config, compute, steps)
@@ -119,9 +121,25 @@ def run_training(
         if on_progress:
             on_progress(progress.step, progress.steps, progress.text())
 
+    _require_own_rows(project, build, *mixed)
     result = train(build, student_folder(project, out.parent / WEIGHTS), out, config, report, mixed)
     _serve_whole(project, out)
     return result
+
+
+def _require_own_rows(project: Project, *builds: Path) -> None:
+    """Raises TutelageError for a build whose rows hold another student's tokens."""
+    from tutelage.render.student import student_tokenizer
+
+    for build in builds:
+        file = build / "build.json"
+        made = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+        student = project.settings.student
+        if made.get("tokenizer_sha256") not in (None, student_tokenizer(student, project.folder).sha256):
+            raise TutelageError(
+                f'{build} was built for the student "{made.get("student")}", whose tokens are not those of '
+                f'"{student.model}". Run `tutelage dataset build` again.'
+            )
 
 
 def _serve_whole(project: Project, out: Path) -> None:
