@@ -4,6 +4,7 @@
     python benchmarks/train.py --short    # under five minutes: fewer steps, real shapes at a quarter of their length
     python benchmarks/train.py --only speedup_short memory_ratio
     python benchmarks/train.py --processor-time    # where other programs run beside it
+    python benchmarks/train.py --gpu      # on a GPU: a student of 4 billion parameters, ours, TRL's and Unsloth's
 
 Seconds by the clock, ours and TRL's in turns, medians; the compute type is what this machine's measurement chooses,
 the same for both. TRL runs rows one by one, so for the long shapes some of its rows are timed, shortest to longest,
@@ -29,8 +30,10 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # else threads that wait co
 sys.path.insert(0, str(Path(__file__).parent))
 
 import numpy as np
+import torch
 from transformers import AutoConfig
 
+import train_gpu
 import train_sides
 from train_shapes import quickstart_rows, real_rows, steps_of
 from train_sides import CACHE, CONFIG, Course, interpolated, ours, plain, sampled, trl
@@ -273,11 +276,18 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--short", action="store_true", help="under five minutes")
     options.add_argument("--only", nargs="+", help="figures; by default all")
+    options.add_argument("--gpu", action="store_true", help="the figures for a GPU, and no others")
     options.add_argument("--processor-time", action="store_true", help="measure it instead of time by the clock")
     options.add_argument("--weights", type=Path, help="another model's folder; by default SmolLM2-135M-Instruct")
     options.add_argument("--side", help=argparse.SUPPRESS)  # a process whose memory is measured
     options.add_argument("--tokens", type=int, help=argparse.SUPPRESS)
     given = options.parse_args()
+    if given.gpu:
+        if not torch.cuda.is_available():
+            raise SystemExit("--gpu measures a GPU, and PyTorch finds none here.")
+        for name, value in train_gpu.figures():
+            print(f"{name}: {value:.4g}", flush=True)
+        return
     weights = given.weights or student_weights(embedded_gguf(), CACHE)
     if given.processor_time:
         train_sides.clock = time.process_time

@@ -124,6 +124,16 @@ def trl(weights: Path, compute: Compute, steps: Sequence[Sequence[Row]], checkpo
     return Course(watch.seconds, _losses(trainer), watch.pieces)
 
 
+def unsloth(weights: Path, compute: Compute, steps: Sequence[Sequence[Row]], checkpointing: bool = False) -> Course:
+    """Unsloth's layers, each row by itself."""
+    from tutelage.train.unsloth import load_with_unsloth
+
+    config = CONFIG.model_copy(update={"backend": "unsloth", "checkpointing": "layers" if checkpointing else "none"})
+    model = load_with_unsloth(weights, config, compute)
+    course = _run_ours(model, compute, StepPieces([[row] for step in steps for row in step], Sft(share=False)))
+    return Course(course.seconds, course.losses, course.seconds)
+
+
 def sampled(rows: Sequence[Row], count: int) -> list[Row]:
     """So many of the rows, shortest to longest; all where there are fewer."""
     in_order = sorted(rows, key=len)
