@@ -11,12 +11,14 @@ from train_settings import CONFIG
 from transformers import AutoModelForCausalLM
 
 from tutelage.errors import TutelageError
+from tutelage.project import Project
 from tutelage.train import planner
 from tutelage.train.compute import Compute
 from tutelage.train.config import TrainConfig
 from tutelage.train.fast import speed_up
 from tutelage.train.planner import plan_needs
 from tutelage.train.run import train
+from tutelage.train.stage import train_config, with_train
 from tutelage.train.student import load_student, require_possible
 from tutelage.train.tree import build_tree
 
@@ -61,6 +63,13 @@ def test_full_fine_tuning_leaves_a_whole_model(folder: Path) -> None:
     before, after = (AutoModelForCausalLM.from_pretrained(folder / name) for name in ("weights", "out/model"))
     changed = [not torch.equal(a, b) for a, b in zip(before.parameters(), after.parameters(), strict=True)]
     assert all(changed)
+
+
+def test_another_method_takes_its_share_of_the_rate_that_the_project_names(tmp_path: Path) -> None:
+    (tmp_path / "tutelage.toml").write_text('name = "rates"\n[train]\nlearning_rate = 0.002\n')
+    project = Project.open(tmp_path)
+    for given, rate in (({}, 2e-3), ({"method": "full"}, 2e-4), ({"method": "lora", "objective": "dpo"}, 2e-3 / 30)):
+        assert train_config(with_train(project, **given)).learning_rate == pytest.approx(rate)
 
 
 @needs_4_bits

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from tutelage.errors import MissingExtra, TutelageError
 from tutelage.project import Project
-from tutelage.train.config import TrainConfig
+from tutelage.train.config import TrainConfig, share_of_rate
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
@@ -171,8 +171,15 @@ def train_config(project: Project) -> TrainConfig:
 
 
 def with_train(project: Project, **given: str | bool | None) -> Project:
-    """The project with other values in [train], where some are given."""
-    changed = {**project.settings.train, **{key: value for key, value in given.items() if value is not None}}
+    """The project with other values in [train], where some are given.
+
+    A rate that the project names is meant for its own method and objective: another takes the usual share of it.
+    """
+    own = project.settings.train
+    changed = {**own, **{key: value for key, value in given.items() if value is not None}}
+    rate = own.get("learning_rate")
+    if isinstance(rate, int | float):
+        changed["learning_rate"] = rate * share_of_rate(changed) / share_of_rate(own)
     return Project(project.folder, project.settings.model_copy(update={"train": changed}))
 
 
