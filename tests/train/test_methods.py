@@ -104,7 +104,10 @@ def test_checkpointing_changes_no_gradient(name: str) -> None:
 
 
 def test_a_plan_knows_what_each_method_holds(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Full fine-tuning holds 16 bytes a parameter, 4 bits less than 32, and checkpointing a layer at a time."""
+    """Full fine-tuning holds 16 bytes a parameter, 4 bits less than 32, and checkpointing a layer at a time.
+
+    Of two layers' forward passes, the checkpointing runs both twice; adapters make the backward pass about as long.
+    """
     monkeypatch.setattr(planner, "_held_already", lambda compute: 0)
     rows = unrolled(traces=2)
     config = tiny("llama", "sdpa").config
@@ -121,7 +124,7 @@ def test_a_plan_knows_what_each_method_holds(monkeypatch: pytest.MonkeyPatch) ->
     assert needs["full"].trained == held
     assert needs["qlora"].peak_bytes < needs["lora"].peak_bytes
     assert needs["layers"].peak_bytes < needs["lora"].peak_bytes
-    assert needs["layers"].seconds == pytest.approx(needs["lora"].seconds * 4 / 3)
+    assert 1.2 < needs["layers"].seconds / needs["lora"].seconds < 1.6
 
 
 def test_unsloth_that_is_missing_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:

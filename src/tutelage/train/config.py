@@ -82,7 +82,7 @@ class TrainConfig(BaseModel):
     checkpointing: Literal["none", "layers", "offload"] = Field(
         "none",
         description="layers keeps only what goes in between layers for the backward pass and computes the rest again: "
-        "a third more time for much less memory; offload keeps that in main memory, on a GPU.",
+        "up to half as much time again, for much less memory; offload keeps that in main memory, on a GPU.",
     )
     adapter: str | None = Field(
         None,
