@@ -11,12 +11,14 @@ from train_settings import CONFIG
 from transformers import AutoModelForCausalLM
 
 from tutelage.errors import TutelageError
+from tutelage.project import Project
 from tutelage.train import planner
 from tutelage.train.compute import Compute
 from tutelage.train.config import TrainConfig
 from tutelage.train.fast import speed_up
 from tutelage.train.planner import plan_needs
 from tutelage.train.run import train
+from tutelage.train.stage import train_config, with_train
 from tutelage.train.student import load_student, require_possible
 from tutelage.train.tree import build_tree
 
@@ -63,6 +65,13 @@ def test_full_fine_tuning_leaves_a_whole_model(folder: Path) -> None:
     assert all(changed)
 
 
+def test_another_method_takes_its_share_of_the_rate_that_the_project_names(tmp_path: Path) -> None:
+    (tmp_path / "tutelage.toml").write_text('name = "rates"\n[train]\nlearning_rate = 0.002\n')
+    project = Project.open(tmp_path)
+    for given, rate in (({}, 2e-3), ({"method": "full"}, 2e-4), ({"method": "lora", "objective": "dpo"}, 2e-3 / 30)):
+        assert train_config(with_train(project, **given)).learning_rate == pytest.approx(rate)
+
+
 @needs_4_bits
 def test_qlora_trains_adapters_on_weights_of_4_bits(folder: Path) -> None:
     rows = unrolled(traces=3)
@@ -95,7 +104,10 @@ def test_checkpointing_changes_no_gradient(name: str) -> None:
 
 
 def test_a_plan_knows_what_each_method_holds(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Full fine-tuning holds 16 bytes a parameter, 4 bits less than 32, and checkpointing a layer at a time."""
+    """Full fine-tuning holds 16 bytes a parameter, 4 bits less than 32, and checkpointing a layer at a time.
+
+    Of two layers' forward passes, the checkpointing runs both twice; adapters make the backward pass about as long.
+    """
     monkeypatch.setattr(planner, "_held_already", lambda compute: 0)
     rows = unrolled(traces=2)
     config = tiny("llama", "sdpa").config
@@ -112,7 +124,7 @@ def test_a_plan_knows_what_each_method_holds(monkeypatch: pytest.MonkeyPatch) ->
     assert needs["full"].trained == held
     assert needs["qlora"].peak_bytes < needs["lora"].peak_bytes
     assert needs["layers"].peak_bytes < needs["lora"].peak_bytes
-    assert needs["layers"].seconds == pytest.approx(needs["lora"].seconds * 4 / 3)
+    assert 1.2 < needs["layers"].seconds / needs["lora"].seconds < 1.6
 
 
 def test_unsloth_that_is_missing_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:

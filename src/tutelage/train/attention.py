@@ -71,13 +71,17 @@ def attention_plan(tree: Tree, model: PreTrainedModel) -> Plan | FlexPlan:
     """What `forward(..., tree_plan=...)` takes: the tree's segments, long ones cut; on a GPU, its block masks."""
     if model.device.type == "cuda":
         return FlexPlan(tree, model.device)
-    pieces = _pieces(tree, QUERIES)
-    config = model.config.get_text_config()
-    pairs = sum((end - start) * sum(b - a for a, b in slices) for start, end, slices in pieces)
-    size = pairs * config.num_attention_heads * config.num_hidden_layers * model.dtype.itemsize
-    keep = size <= KEPT
+    keep = keeps_probabilities(tree, model)
+    pieces = _pieces(tree, QUERIES if keep else FLASH_QUERIES)
     trunks: Trunks | None = getattr(model, "trunks", None)
-    return Plan(tree, pieces if keep else _pieces(tree, FLASH_QUERIES), keep, trunks.of(tree) if trunks else None)
+    return Plan(tree, pieces, keep, trunks.of(tree) if trunks else None)
+
+
+def keeps_probabilities(tree: Tree, model: PreTrainedModel) -> bool:
+    """Whether those of all layers are few enough to be kept for the backward pass."""
+    config = model.config.get_text_config()
+    pairs = sum((end - start) * sum(b - a for a, b in slices) for start, end, slices in _pieces(tree, QUERIES))
+    return bool(pairs * config.num_attention_heads * config.num_hidden_layers * model.dtype.itemsize <= KEPT)
 
 
 def _pieces(tree: Tree, queries: int) -> Pieces:

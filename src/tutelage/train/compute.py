@@ -18,6 +18,7 @@ Dtype = Literal["auto", "bf16", "fp32"]
 TYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 SIZE = 1024
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
+LARGE_BLOCK = 32 << 20  # bytes, the most that glibc accepts: larger ones have pages of their own
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ def keep_freed_memory() -> None:
     """
     if platform.libc_ver()[0] == "glibc":
         libc = ctypes.CDLL(None)
-        libc.mallopt(M_MMAP_THRESHOLD, 32 << 20)  # the most that glibc accepts
+        libc.mallopt(M_MMAP_THRESHOLD, LARGE_BLOCK)
         libc.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
 
 

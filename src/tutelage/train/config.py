@@ -39,7 +39,8 @@ class TrainConfig(BaseModel):
         1.5e-3,
         gt=0,
         description="Peak of the schedule. Divide by 5 to 10 for students of a billion parameters up. Unless you name "
-        "one, full fine-tuning takes a tenth of it and dpo a thirtieth.",
+        "one, full fine-tuning takes a tenth of it and dpo a thirtieth; of one that you name, so do --method and "
+        "--objective where the project says another.",
     )
     adam_beta2: float = Field(
         0.95,
@@ -81,7 +82,7 @@ class TrainConfig(BaseModel):
     checkpointing: Literal["none", "layers", "offload"] = Field(
         "none",
         description="layers keeps only what goes in between layers for the backward pass and computes the rest again: "
-        "a third more time for much less memory; offload keeps that in main memory, on a GPU.",
+        "up to half as much time again, for much less memory; offload keeps that in main memory, on a GPU.",
     )
     adapter: str | None = Field(
         None,
@@ -127,7 +128,10 @@ class TrainConfig(BaseModel):
     def _usual_rate(cls, values: Any) -> Any:
         if not isinstance(values, Mapping) or "learning_rate" in values:
             return values
-        rate = 1.5e-3
-        rate *= FULL_RATE if values.get("method") == "full" else 1
-        rate *= DPO_RATE if values.get("objective") == "dpo" else 1
-        return {**values, "learning_rate": rate}
+        return {**values, "learning_rate": 1.5e-3 * share_of_rate(values)}
+
+
+def share_of_rate(values: Mapping[str, Any]) -> float:
+    """Of the rate at which adapters imitate rows: what these values' method and objective take of it."""
+    full = FULL_RATE if values.get("method") == "full" else 1
+    return full * (DPO_RATE if values.get("objective") == "dpo" else 1)

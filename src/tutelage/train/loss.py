@@ -80,14 +80,14 @@ def chunk_rows(targets: int, vocabulary: int) -> int:
 
 def _room(size: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """Memory for a chunk of logits. On CPU it is kept: what large tensors hand back, the kernel must clear again."""
-    if device.type != "cpu":
+    if device.type == "cuda":
         return torch.empty(size, dtype=dtype, device=device)
-    return _kept_room(max(size, LOGITS // 4), dtype)
+    return _kept_room(max(size, LOGITS // 4), dtype, device)
 
 
 @lru_cache(maxsize=1)
-def _kept_room(size: int, dtype: torch.dtype) -> Tensor:
-    return torch.empty(size, dtype=dtype)
+def _kept_room(size: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    return torch.empty(size, dtype=dtype, device=device)
 
 
 def target_logprobs(hidden: Tensor, weight: Tensor, tokens: Tensor) -> Tensor:
@@ -113,9 +113,7 @@ class _TargetLogprobs(torch.autograd.Function):  # type: ignore[misc]  # seen as
         room = _room(chunk * len(weight), weight.dtype, weight.device)
         for start in range(0, len(tokens), chunk):
             rows = slice(start, start + chunk)
-            some = hidden[rows].to(weight.dtype)
-            logits = torch.mm(some, weight.t(), out=room[: len(some) * len(weight)].view(len(some), -1)).float()
-            logits -= logits.amax(1, keepdim=True)
+            logits = _logits(hidden[rows].to(weight.dtype), weight, room)
             logprobs[rows] = logits.gather(1, tokens[rows, None])[:, 0]
             sums = logits.exp_().sum(1)  # in place, and read by everything below: a pass over logits is what costs
             logprobs[rows] -= sums.log()
@@ -137,9 +135,18 @@ def _weight_gradient(grad: Tensor, hidden: Tensor, weight: Tensor, tokens: Tenso
     result = torch.zeros_like(weight)
     result.index_add_(0, tokens, (hidden * grad[:, None]).to(weight.dtype))
     chunk = chunk_rows(len(tokens), len(weight))
+    room = _room(chunk * len(weight), weight.dtype, weight.device)
     for start in range(0, len(tokens), chunk):
         rows = slice(start, start + chunk)
         part = hidden[rows].to(weight.dtype)
-        probabilities = torch.mm(part, weight.t()).float().softmax(1).mul_(grad[rows, None])
-        result -= torch.mm(probabilities.to(weight.dtype).t(), part)
+        probabilities = _logits(part, weight, room).exp_()
+        probabilities *= (grad[rows] / probabilities.sum(1))[:, None]
+        result.addmm_(probabilities.to(weight.dtype).t(), part, alpha=-1)
     return result
+
+
+def _logits(hidden: Tensor, weight: Tensor, room: Tensor) -> Tensor:
+    """hidden (n, h), weight (v, h) -> (n, v) in float32, in `room` if it can be; each row less its largest."""
+    logits = torch.mm(hidden, weight.t(), out=room[: len(hidden) * len(weight)].view(len(hidden), -1)).float()
+    logits -= logits.amax(1, keepdim=True)
+    return logits

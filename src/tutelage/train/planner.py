@@ -1,40 +1,38 @@
 """What a training will take, before it starts: parameters, memory and time.
 
-The student is built without its weights (PyTorch's "meta" device) and run forward and backward over the largest tree:
-what autograd keeps, and every product, are counted, not computed. Layers that look at values, as mixtures of experts
-do, cannot be counted so.
+The student is built without its weights (PyTorch's "meta" device) as it is trained, and one optimizer step of its
+largest tree is run: which tensors are alive at once, and every product, are counted, not computed. Layers that look at
+values, as mixtures of experts do, cannot be counted so.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import psutil
 import torch
-from torch import Tensor, nn
-from torch.autograd.graph import saved_tensors_hooks
+from peft import PeftModel
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 
 from tutelage.errors import TutelageError
 from tutelage.train import attention
-from tutelage.train.compute import Compute, peak_rss
+from tutelage.train.alive import Alive
+from tutelage.train.attention import keeps_probabilities
+from tutelage.train.compute import LARGE_BLOCK, Compute, installed, peak_rss
 from tutelage.train.config import TrainConfig
 from tutelage.train.dpo import Pairs
-from tutelage.train.fast import speed_up
 from tutelage.train.hybrid import follow_branches
-from tutelage.train.lora import add_lora
-from tutelage.train.loss import chunk_rows, tree_logprobs
+from tutelage.train.loss import tree_logprobs
 from tutelage.train.objectives import objective_of
-from tutelage.train.sharing import why_not_shared
+from tutelage.train.student import Trained, equip
 from tutelage.train.tree import Row, Tree
 
 IN_4_BITS = 0.52  # bytes of a weight, its share of the scales included
-ADAPTER_BYTES = 16  # of a trained parameter: itself, its gradient, AdamW's two moments
-# Both fitted to two trainings of SmolLM2-135M on one machine: the share of its products' speed that a step reaches, and
-# what glibc's heap takes for what is kept, holes between included.
+# Both fitted on one machine: the share of its products' speed that a step reaches, and what glibc's heap takes for the
+# blocks that come and go. PyTorch wants them aligned, so a freed one is a little too short for the next of its size.
 OF_PRODUCTS = 0.65
-ON_HEAP = 4 / 3
+HOLES = 1.4
 CUDA_CONTEXT = 600 << 20
 MIB = 2**20
 OF_FLASH = {  # PyTorch counts such kernels on GPUs alone; formulas are given shapes in the place of tensors
@@ -67,58 +65,82 @@ def plan_needs(
     """Raises TutelageError where the adapters do not fit the student, or its needs cannot be counted."""
     held = _held_already(compute)
     model, separate = _without_weights(student, config, compute)
+    bare = _bare(model)
     objective = objective_of(config, share=separate is None)
-    pieces = [piece for step in steps for piece in objective.pieces(step)]
-    trees = [tree for piece in pieces for tree in (piece.trees if isinstance(piece, Pairs) else [piece])]
+    pieces = [objective.pieces(step) for step in steps]
+    trees = [tree for step in pieces for piece in step for tree in _trees(piece)]
     largest = max(trees, key=len)
-    parameters = [(p.numel(), p.requires_grad) for p in model.parameters()]
-    trained = sum(size for size, learns in parameters if learns)
-    frozen = sum(size for size, learns in parameters if not learns)
     try:
-        kept, operations = _kept_and_operations(model, largest)
-        if config.checkpointing != "none":
-            kept, operations = _checkpointed(student.get_text_config(), largest, config, compute, kept, operations)
+        counts = [
+            _count(model, tree, config, compute, more=max(map(len, pieces)) > 1) for tree in _heaviest(trees, bare)
+        ]
     except RuntimeError as error:  # of layers that look at values
         reason = str(error).splitlines()[0].rstrip(".")
         raise TutelageError(
             f"What a training of {student.model_type} takes cannot be counted ({reason}). Train without --dry-run."
         ) from error
-    quantised = _quantised(model) if config.method == "qlora" else 0
-    weights = (frozen - quantised) * compute.dtype.itemsize + quantised * IN_4_BITS + trained * ADAPTER_BYTES
-    working = _working(student.get_text_config(), largest, compute.dtype)
     tokens = sum(map(len, trees))
+    trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    alive = max(count.peak for count in counts) - _held_smaller(model, trained, config, compute)
+    if config.checkpointing == "offload":
+        shape = student.get_text_config()
+        alive -= shape.num_hidden_layers * len(largest) * shape.hidden_size * compute.dtype.itemsize
+    operations = counts[0].both * tokens
+    if config.objective == "dpo":  # the reference: once over each pair
+        operations += counts[0].forward * tokens // config.epochs
     return Needs(
-        parameters=frozen + trained,
+        parameters=sum(parameter.numel() for parameter in model.parameters()),
         trained=trained,
         separate=separate,
         tokens_tree=tokens,
         largest_tree=len(largest),
-        peak_bytes=round(held + weights + kept * (ON_HEAP if compute.device.type == "cpu" else 1) + working),
+        peak_bytes=round(held + alive),
         free_bytes=held + _free(compute),
-        seconds=operations * tokens / len(largest) / (compute.gflops * 1e9 * OF_PRODUCTS),
+        seconds=operations / len(largest) / (compute.gflops * 1e9 * OF_PRODUCTS),
     )
 
 
-def _without_weights(
-    student: PreTrainedConfig, config: TrainConfig, compute: Compute
-) -> tuple[PreTrainedModel, str | None]:
-    """The adapted student, and why its rows are computed one by one, if they are."""
-    full = config.method == "full"
-    dtype = torch.float32 if full else compute.dtype
+def _without_weights(student: PreTrainedConfig, config: TrainConfig, compute: Compute) -> tuple[Trained, str | None]:
+    """The student as it is trained, and why its rows are computed one by one, if they are."""
+    dtype = torch.float32 if config.method == "full" else compute.dtype
     with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(student, dtype=dtype, attn_implementation=attention.NAME)
-        model.config.use_cache = False
-        follow_branches(model)
-        adapted = None if full else add_lora(model, config)
-    separate = why_not_shared(model)
-    if adapted is not None:
-        speed_up(adapted)
+        bare = AutoModelForCausalLM.from_config(student, dtype=dtype, attn_implementation=attention.NAME)
+        bare.config.use_cache = False
+        follow_branches(bare)
+        model, separate = equip(bare, config)
+    if config.checkpointing != "none":
+        bare.activation_checkpointing_enable({"use_reentrant": False})
     return model, separate
 
 
-def _quantised(model: PreTrainedModel) -> int:
+def _bare(model: Trained) -> PreTrainedModel:
+    return model.get_base_model() if isinstance(model, PeftModel) else model
+
+
+def _trees(piece: Tree | Pairs) -> Sequence[Tree]:
+    return piece.trees if isinstance(piece, Pairs) else [piece]
+
+
+def _heaviest(trees: Sequence[Tree], model: PreTrainedModel) -> list[Tree]:
+    """The largest tree, and, should it be another, the largest whose attention keeps its probabilities."""
+    by_size = sorted(trees, key=len, reverse=True)
+    keeping = next((tree for tree in by_size if keeps_probabilities(tree, model)), by_size[0])
+    return [by_size[0], keeping][: 1 + (keeping is not by_size[0])]
+
+
+def _held_smaller(model: Trained, trained: int, config: TrainConfig, compute: Compute) -> int:
+    """Bytes that are counted and not taken: of weights in 4 bits, of AdamW's moments in 8."""
+    spared = 0.0
+    if config.method == "qlora":
+        spared += _quantised(model) * (compute.dtype.itemsize - IN_4_BITS)
+    if compute.device.type == "cuda" and installed("bitsandbytes"):
+        spared += trained * 6
+    return round(spared)
+
+
+def _quantised(model: Trained) -> int:
     """How many of the weights QLoRA holds in 4 bits: the layers' matrices, not embeddings and head."""
-    head = model.get_output_embeddings()
+    head = _bare(model).get_output_embeddings()
     return sum(m.weight.numel() for m in model.modules() if type(m) is nn.Linear and m is not head and _is_frozen(m))
 
 
@@ -126,47 +148,49 @@ def _is_frozen(module: nn.Linear) -> bool:
     return not module.weight.requires_grad
 
 
-def _checkpointed(
-    shape: Any, tree: Tree, config: TrainConfig, compute: Compute, kept: int, operations: int
-) -> tuple[int, int]:
-    """With what goes in between layers kept alone: one layer's working set at a time, its forward pass twice."""
-    layers = shape.num_hidden_layers
-    between = 0 if config.checkpointing == "offload" else layers * len(tree) * shape.hidden_size
-    return round(kept / layers) + between * compute.dtype.itemsize, round(operations * 4 / 3)
+@dataclass(frozen=True)
+class _Count:
+    peak: float  # bytes that tensors take at once, weights included
+    forward: int  # operations of the forward pass
+    both: int  # and of the backward pass too
 
 
-def _kept_and_operations(model: Any, tree: Tree) -> tuple[int, int]:
-    """Bytes that autograd keeps of the tree's forward pass, weights aside, and operations of both passes."""
-    own = {id(parameter) for parameter in model.parameters()}
-    sizes: dict[int, Tensor] = {}  # held, so that no identity is given twice
-
-    def keep(tensor: Tensor) -> Tensor:
-        whole = tensor if tensor._base is None else tensor._base
-        if id(whole) not in own:
-            sizes[id(whole)] = whole
-        return tensor
-
+def _count(model: Trained, tree: Tree, config: TrainConfig, compute: Compute, more: bool) -> _Count:
+    """Of the optimizer and of a tree's way forward and back; `more`: another tree of its step came before it."""
+    bare = _bare(model)
+    learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    takes = _on_heap if compute.device.type == "cpu" else float
+    optimizer = torch.optim.AdamW(learning)
     model.train()
+    weights = [*model.parameters(), *model.buffers()]
+    with Alive(weights) as updating:
+        for parameter in learning:
+            parameter.grad = torch.zeros_like(parameter)
+        nn.utils.clip_grad_norm_(learning, config.max_grad_norm)
+        optimizer.step()
+    gradients = [parameter.grad for parameter in learning if parameter.grad is not None] if more else []
+    if not more:
+        optimizer.zero_grad()
+    moments = [value for state in optimizer.state.values() for value in state.values()]
+    with Alive([*weights, *moments, *gradients], takes) as learnt:
+        forward, both = _operations(bare, tree)
+    if getattr(bare, "trunks", None):  # known from now on
+        forward, both = _operations(bare, tree)
+    optimizer.zero_grad()
+    return _Count(max(updating.peak, learnt.peak), forward, both)
+
+
+def _on_heap(size: int) -> float:
+    return size if size >= LARGE_BLOCK else size * HOLES
+
+
+def _operations(model: PreTrainedModel, tree: Tree) -> tuple[int, int]:
     with FlopCounterMode(display=False, custom_mapping=OF_FLASH) as counter:
-        with saved_tensors_hooks(keep, lambda tensor: tensor):
-            loss = tree_logprobs(model, tree).sum()
-        kept = sum(tensor.numel() * tensor.element_size() for tensor in sizes.values())
+        loss = tree_logprobs(model, tree).sum()
+        forward: int = counter.get_total_flops()
         loss.backward()
-    operations: int = counter.get_total_flops()
-    return kept, operations
-
-
-def _working(config: Any, tree: Tree, dtype: torch.dtype) -> int:
-    """Bytes of what lives for a moment: a chunk of logits, the head as the product packs it, one layer's gradients."""
-    logits = (
-        chunk_rows(len(tree.targets), config.vocab_size)
-        * config.vocab_size
-        * (4 if dtype == torch.float32 else 4 + dtype.itemsize)
-    )
-    widest = max(getattr(config, "intermediate_size", 0), config.hidden_size)
-    head = config.vocab_size * config.hidden_size * dtype.itemsize
-    gradients = 5 * len(tree) * widest * dtype.itemsize
-    return int(logits + head + gradients)
+    both: int = counter.get_total_flops()
+    return forward, both
 
 
 def _held_already(compute: Compute) -> int:

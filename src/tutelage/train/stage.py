@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from tutelage.errors import MissingExtra, TutelageError
 from tutelage.project import Project
-from tutelage.train.config import TrainConfig
+from tutelage.train.config import TrainConfig, share_of_rate
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
@@ -61,6 +61,7 @@ def plan_training(project: Project, build: Path, mixed: Sequence[Path] = ()) -> 
     config = train_config(project)
     try:
         from tutelage.train.compute import measure
+        from tutelage.train.fitting import Training, ways_to_fit
         from tutelage.train.planner import MIB, plan_needs
         from tutelage.train.run import planned_steps
         from tutelage.train.student import require_possible
@@ -70,17 +71,14 @@ def plan_training(project: Project, build: Path, mixed: Sequence[Path] = ()) -> 
     _require_own_rows(project, build, *mixed)
     steps = planned_steps(build, mixed, config)
     compute = measure(dtype=config.dtype)
-    needs = plan_needs(student_config(project), config, compute, steps)
+    student = student_config(project)
+    needs = plan_needs(student, config, compute, steps)
     if not needs.fits:
-        longest = max(len(row) for step in steps for row in step)
-        lower = (
-            f"[train] tree_tokens (the largest tree has {needs.largest_tree:,} tokens)"
-            if needs.largest_tree > longest
-            else f"[dataset] max_length (the longest row has {longest:,} tokens)"
-        )
+        ways = ways_to_fit(Training(student, config, compute, steps), needs.largest_tree)
+        change = f"set in tutelage.toml {' or '.join(map(str, ways))}" if ways else "name a smaller student"
         raise TutelageError(
             f"This training needs about {needs.peak_bytes / MIB:,.0f} MB; {needs.free_bytes / MIB:,.0f} MB are free. "
-            f"Lower {lower} in tutelage.toml, or name a smaller student."
+            f"To make it fit, {change}."
         )
     return TrainingPlan(
         rows=sum(map(len, steps)) // config.epochs,
@@ -170,9 +168,16 @@ def train_config(project: Project) -> TrainConfig:
     return config.model_copy(update={"adapter": str(project.path(config.adapter))}) if config.adapter else config
 
 
-def with_train(project: Project, **given: str | bool | None) -> Project:
-    """The project with other values in [train], where some are given."""
-    changed = {**project.settings.train, **{key: value for key, value in given.items() if value is not None}}
+def with_train(project: Project, **given: str | int | bool | None) -> Project:
+    """The project with other values in [train], where some are given.
+
+    A rate that the project names is meant for its own method and objective: another takes the usual share of it.
+    """
+    own = project.settings.train
+    changed = {**own, **{key: value for key, value in given.items() if value is not None}}
+    rate = own.get("learning_rate")
+    if isinstance(rate, int | float):
+        changed["learning_rate"] = rate * share_of_rate(changed) / share_of_rate(own)
     return Project(project.folder, project.settings.model_copy(update={"train": changed}))
 
 

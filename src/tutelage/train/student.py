@@ -34,25 +34,29 @@ def prepare(weights: Path, config: TrainConfig, compute: Compute) -> tuple[Train
         return load_with_unsloth(weights, config, compute), False
     first = replace(compute, device=torch.device("cpu")) if config.shard else compute  # a GPU may not hold it whole
     student = load_student(weights, first, config.method)
-    model: Trained = student
-    if config.method != "full":
-        model = add_lora(student, config)
-        if config.adapter:
-            go_on_from(model, Path(config.adapter))
-    separate = why_not_shared(student)
+    model, separate = equip(student, config)
+    if config.adapter and isinstance(model, PeftModel):
+        go_on_from(model, Path(config.adapter))
     if separate:
         logger.warning("This student cannot share what rows have in common (%s): each is computed alone.", separate)
-    else:
-        spare_last_mlp(student)
-        if isinstance(model, PeftModel):
-            keep_trunks(student)
-    if isinstance(model, PeftModel):
-        speed_up(model)
     if config.checkpointing != "none":
         student.activation_checkpointing_enable({"use_reentrant": False}, offload=config.checkpointing == "offload")
     if config.shard:
         divide(student, compute.device)
     return model, separate is None
+
+
+def equip(student: PreTrainedModel, config: TrainConfig) -> tuple[Trained, str | None]:
+    """The student with what learns on it, made fast; and why its rows are computed one by one, if they are."""
+    model: Trained = student if config.method == "full" else add_lora(student, config)
+    separate = why_not_shared(student)
+    if separate is None:
+        spare_last_mlp(student)
+        if isinstance(model, PeftModel):
+            keep_trunks(student)
+    if isinstance(model, PeftModel):
+        speed_up(model)
+    return model, separate
 
 
 def load_student(weights: Path, compute: Compute, method: str = "lora") -> PreTrainedModel:
