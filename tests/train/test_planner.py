@@ -94,13 +94,26 @@ def test_what_cannot_fit_is_refused_with_changes_that_make_it_fit(
     with pytest.raises(
         TutelageError, match=r"needs about [\d,]+ MB; [\d,]+ MB are free\. To make it fit, set "
     ) as refused:
-        plan_training(project, build)
+        plan_training(with_train(project, checkpointing="none"), build)
     first, second = sorted(str(refused.value).partition(" set in tutelage.toml ")[2].split(" or "))
     assert first.startswith('[train] checkpointing = "layers" (about ')
     tokens = re.match(r"\[train\] tree_tokens = (\d+) \(about ", second)
     assert tokens
     for change in ({"checkpointing": "layers"}, {"tree_tokens": int(tokens[1])}):
         assert plan_training(with_train(project, **change), build).peak_mb <= 0.95 * whole
+
+
+def test_layers_are_checkpointed_where_a_training_does_not_fit_otherwise(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build = project.folder / "build"
+    free(monkeypatch, 1e6)
+    whole = plan_training(project, build)
+    assert whole.checkpointing == "none"
+    free(monkeypatch, 0.95 * whole.peak_mb)
+    less = plan_training(project, build)
+    assert less.checkpointing == "layers" and less.peak_mb <= 0.95 * whole.peak_mb
+    assert 'checkpointing = "layers"' in less.sentence()
 
 
 @pytest.mark.parametrize(

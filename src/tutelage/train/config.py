@@ -79,10 +79,11 @@ class TrainConfig(BaseModel):
         description="Divide the student's layers over the processes that torchrun has started, with gradients and "
         "optimizer state. Set it where one process cannot hold them.",
     )
-    checkpointing: Literal["none", "layers", "offload"] = Field(
-        "none",
-        description="layers keeps only what goes in between layers for the backward pass and computes the rest again: "
-        "up to half as much time again, for much less memory; offload keeps that in main memory, on a GPU.",
+    checkpointing: Literal["auto", "none", "layers", "offload"] = Field(
+        "auto",
+        description="auto is layers where the training would not fit otherwise, else none. layers keeps only what goes "
+        "in between layers for the backward pass and computes the rest again: up to half as much time again, for much "
+        "less memory; offload keeps that in main memory, on a GPU.",
     )
     adapter: str | None = Field(
         None,

@@ -33,6 +33,7 @@ IN_4_BITS = 0.52  # bytes of a weight, its share of the scales included
 # blocks that come and go. PyTorch wants them aligned, so a freed one is a little too short for the next of its size.
 OF_PRODUCTS = 0.65
 HOLES = 1.4
+AMPLE = 40  # times its hidden state: more than a layer keeps of a token
 CUDA_CONTEXT = 600 << 20
 MIB = 2**20
 OF_FLASH = {  # PyTorch counts such kernels on GPUs alone; formulas are given shapes in the place of tensors
@@ -98,6 +99,31 @@ def plan_needs(
         free_bytes=held + _free(compute),
         seconds=operations / len(largest) / (compute.gflops * 1e9 * OF_PRODUCTS),
     )
+
+
+def settled(
+    student: PreTrainedConfig, config: TrainConfig, compute: Compute, steps: Sequence[Sequence[Row]]
+) -> TrainConfig:
+    """The settings with "auto" checkpointing decided: "layers" where the training would not fit otherwise.
+
+    What it takes is counted, in some seconds, only where it may come near to what is free.
+    """
+    if config.checkpointing != "auto":
+        return config
+    without = config.model_copy(update={"checkpointing": "none"})
+    shape = student.get_text_config()
+    trees = (
+        tree for step in steps for piece in objective_of(config, share=True).pieces(step) for tree in _trees(piece)
+    )
+    largest = max(map(len, trees), default=0)
+    ample = AMPLE * largest * shape.num_hidden_layers * shape.hidden_size * compute.dtype.itemsize
+    if config.backend == "unsloth" or ample < _free(compute) / 2:
+        return without
+    try:
+        fits = plan_needs(student, without, compute, steps).fits
+    except TutelageError:  # what cannot be counted
+        return without
+    return without if fits else config.model_copy(update={"checkpointing": "layers"})
 
 
 def _without_weights(student: PreTrainedConfig, config: TrainConfig, compute: Compute) -> tuple[Trained, str | None]:

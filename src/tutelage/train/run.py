@@ -27,6 +27,7 @@ from tutelage.train.checkpoints import (
 from tutelage.train.compute import keep_freed_memory, peak_rss
 from tutelage.train.config import TrainConfig
 from tutelage.train.objectives import objective_of
+from tutelage.train.planner import settled
 from tutelage.train.progress import Progress, Reporter
 from tutelage.train.rows import files_of, load_pairs, load_rows, require_rows
 from tutelage.train.setup import make_trainer
@@ -99,10 +100,12 @@ def train(
         raise TutelageError(
             '[train] "patience" stops by the evaluation loss, and there are no validation rows (eval_rows).'
         )
-    require_rows([*chain(*plan), *validation], folder_config(weights).get_text_config().vocab_size)
+    student = folder_config(weights)
+    require_rows([*chain(*plan), *validation], student.get_text_config().vocab_size)
     compute = processes.measured(begun_type(out) or config.dtype)
     if processes.leads():
         note_type(out, compute.dtype)
+    config = settled(student, config, compute, plan)
     keep_freed_memory()
     disable_progress_bar()  # of loading weights; `on_progress` tells how far the training is
     model, share = prepare(weights, config, compute)

@@ -38,17 +38,19 @@ class TrainingPlan:
     peak_mb: int
     free_mb: int
     seconds: int
+    checkpointing: str
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
 
     def sentence(self) -> str:
         fewer = f"{self.tokens_tree:,} in trees ({self.tokens_unrolled / max(self.tokens_tree, 1):.1f} times fewer)"
+        again = "" if self.checkpointing == "none" else f', checkpointing = "{self.checkpointing}"'
         trees = f"each row computed alone, since {self.separate}" if self.separate else fewer
         return (
             f"{self.rows} rows in {self.steps} steps: {self.tokens_unrolled:,} tokens unrolled, {trees}.\n"
             f"{self.parameters:,} parameters, {self.trained:,} of them trained "
-            f"({self.trained / self.parameters:.1%}), in {self.dtype} on {self.device}.\n"
+            f"({self.trained / self.parameters:.1%}), in {self.dtype} on {self.device}{again}.\n"
             f"About {self.seconds / 60:.0f} min and {self.peak_mb:,} MB at most; {self.free_mb:,} MB are free."
         )
 
@@ -62,7 +64,7 @@ def plan_training(project: Project, build: Path, mixed: Sequence[Path] = ()) -> 
     try:
         from tutelage.train.compute import measure
         from tutelage.train.fitting import Training, ways_to_fit
-        from tutelage.train.planner import MIB, plan_needs
+        from tutelage.train.planner import MIB, plan_needs, settled
         from tutelage.train.run import planned_steps
         from tutelage.train.student import require_possible
     except ModuleNotFoundError as error:
@@ -72,6 +74,7 @@ def plan_training(project: Project, build: Path, mixed: Sequence[Path] = ()) -> 
     steps = planned_steps(build, mixed, config)
     compute = measure(dtype=config.dtype)
     student = student_config(project)
+    config = settled(student, config, compute, steps)
     needs = plan_needs(student, config, compute, steps)
     if not needs.fits:
         ways = ways_to_fit(Training(student, config, compute, steps), needs.largest_tree)
@@ -93,6 +96,7 @@ def plan_training(project: Project, build: Path, mixed: Sequence[Path] = ()) -> 
         peak_mb=round(needs.peak_bytes / MIB),
         free_mb=round(needs.free_bytes / MIB),
         seconds=round(needs.seconds),
+        checkpointing=config.checkpointing,
     )
 
 
@@ -132,8 +136,8 @@ def _require_own_rows(project: Project, *builds: Path) -> None:
     for build in builds:
         file = build / "build.json"
         made = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-        student = project.settings.student
-        if made.get("tokenizer_sha256") not in (None, student_tokenizer(student, project.folder).sha256):
+        student, of = project.settings.student, made.get("tokenizer_sha256")
+        if of and of != student_tokenizer(student, project.folder).sha256:
             raise TutelageError(
                 f'{build} was built for the student "{made.get("student")}", whose tokens are not those of '
                 f'"{student.model}". Run `tutelage dataset build` again.'
