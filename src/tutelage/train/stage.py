@@ -133,7 +133,8 @@ def _require_own_rows(project: Project, *builds: Path) -> None:
         file = build / "build.json"
         made = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
         student = project.settings.student
-        if made.get("tokenizer_sha256") not in (None, student_tokenizer(student, project.folder).sha256):
+        own = made.get("tokenizer_sha256")
+        if own is not None and own != student_tokenizer(student, project.folder).sha256:
             raise TutelageError(
                 f'{build} was built for the student "{made.get("student")}", whose tokens are not those of '
                 f'"{student.model}". Run `tutelage dataset build` again.'
