@@ -79,10 +79,13 @@ def chunk_rows(targets: int, vocabulary: int) -> int:
 
 
 def _room(size: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Memory for a chunk of logits. On CPU it is kept: what large tensors hand back, the kernel must clear again."""
+    """Memory for a chunk of logits. On CPU it is kept: what large tensors hand back, the kernel must clear again.
+
+    Of the most that it can be no more is taken than is written to, so on "meta" that alone is counted.
+    """
     if device.type == "cuda":
         return torch.empty(size, dtype=dtype, device=device)
-    return _kept_room(max(size, LOGITS // 4), dtype, device)
+    return _kept_room(max(size, LOGITS // 4) if device.type == "cpu" else size, dtype, device)
 
 
 @lru_cache(maxsize=1)
