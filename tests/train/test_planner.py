@@ -95,20 +95,20 @@ def free(monkeypatch: pytest.MonkeyPatch, megabytes: float) -> None:
 
 
 def test_layers_are_checkpointed_where_a_training_does_not_fit_otherwise(
-    small: Project, monkeypatch: pytest.MonkeyPatch
+    project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    build = small.folder / "build"
+    build = project.folder / "build"
     free(monkeypatch, 1e6)
-    whole = plan_training(small, build)
+    whole = plan_training(project, build)
     assert whole.checkpointing == "none"
     free(monkeypatch, 0.95 * whole.peak_mb)
-    less = plan_training(small, build)
+    less = plan_training(project, build)
     assert less.checkpointing == "layers" and less.peak_mb <= 0.95 * whole.peak_mb
     assert 'checkpointing = "layers"' in less.sentence()
     with pytest.raises(
         TutelageError, match=r'To make it fit, set in tutelage.toml .*\[train\] checkpointing = "layers" '
     ):
-        plan_training(with_train(small, checkpointing="none"), build)
+        plan_training(with_train(project, checkpointing="none"), build)
 
 
 @pytest.mark.parametrize(

@@ -120,10 +120,13 @@ def settled(
     if config.backend == "unsloth" or ample < _free(compute) / 2:
         return without
     try:
-        fits = plan_needs(student, without, compute, steps).fits
+        needs = plan_needs(student, without, compute, steps)
+        if needs.fits:
+            return without
+        again = config.model_copy(update={"checkpointing": "layers"})
+        return again if plan_needs(student, again, compute, steps).peak_bytes < needs.peak_bytes else without
     except TutelageError:  # what cannot be counted
         return without
-    return without if fits else config.model_copy(update={"checkpointing": "layers"})
 
 
 def _without_weights(student: PreTrainedConfig, config: TrainConfig, compute: Compute) -> tuple[Trained, str | None]:
