@@ -60,11 +60,11 @@ class PrefixCounter:
             np.concatenate([run[place[part] : place[part + 1]] for run, place in zip(runs, places, strict=True)])
             for part in range(RANGES)
         )
-        return sum(len(np.unique(part)) for part in parts)
+        return sum(len(_distinct(part)) for part in parts)
 
     def _merge(self) -> None:
         if self._waiting:
-            self._merged = np.unique(np.concatenate([self._merged, *self._waiting]))
+            self._merged = _distinct(np.concatenate([self._merged, *self._waiting]))
             self._waiting, self._waiting_size = [], 0
 
     def _spill(self) -> None:
@@ -72,6 +72,14 @@ class PrefixCounter:
         self._files.append(file)
         np.save(file, self._merged)
         self._merged = np.empty(0, np.uint64)
+
+
+def _distinct(hashes: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """In order; sorts `hashes` in place. NumPy's own `unique` hashes them first: thirty times slower for 8 million."""
+    hashes.sort()
+    first = np.ones(len(hashes), bool)
+    np.not_equal(hashes[1:], hashes[:-1], out=first[1:])
+    return hashes[first]
 
 
 def _mix(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
