@@ -6,13 +6,12 @@ Its gradients are added up over the processes as they come. Embeddings, the last
 the loss reads the head's weight outside of any layer.
 """
 
-from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any
 
 import torch
-from peft import PeftModel, get_peft_model_state_dict
 from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
@@ -23,7 +22,7 @@ from tutelage.errors import TutelageError
 from tutelage.train import processes
 from tutelage.train.config import TrainConfig
 
-T = TypeVar("T")
+WEIGHTS = "learnt.safetensors"  # of a checkpoint
 
 
 def require_shards(config: TrainConfig) -> None:
@@ -68,19 +67,24 @@ def is_divided(model: nn.Module) -> bool:
 def whole_weights(model: nn.Module) -> dict[str, Tensor]:
     """By their names, the weights that learn, put together on the leading process; all call it, others get nothing."""
     learn = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
-    held = {name: tensor for name, tensor in model.state_dict().items() if name in learn}
-    gathered = _each_tensor(held, _whole)
+    gathered = {name: _whole(tensor) for name, tensor in model.state_dict().items() if name in learn}
     return gathered if processes.leads() else {}
 
 
+def save_weights(model: nn.Module, checkpoint: Path) -> None:
+    """Leave what learns of the divided model in a checkpoint, whole, under its own names; all call it."""
+    learnt = whole_weights(model)
+    if processes.leads():
+        checkpoint.mkdir(parents=True, exist_ok=True)
+        save_file(learnt, checkpoint / WEIGHTS)
+
+
 def take_weights(model: nn.Module, checkpoint: Path) -> None:
-    """Give the divided model the weights that a checkpoint's safetensors files hold; each process reads its part."""
-    own = get_peft_model_state_dict(model) if isinstance(model, PeftModel) else model.state_dict()
-    with torch.no_grad():
-        for path in sorted(checkpoint.glob("*.safetensors")):
-            with safe_open(path, framework="pt") as file:
-                for name in file.keys():  # noqa: SIM118  # it is no mapping
-                    own[name].copy_(_part(file.get_tensor(name), own[name]))
+    """Give the divided model what `save_weights` left; each process reads its part."""
+    own = model.state_dict()
+    with torch.no_grad(), safe_open(checkpoint / WEIGHTS, framework="pt") as file:
+        for name in file.keys():  # noqa: SIM118  # it is no mapping
+            own[name].copy_(_part(file.get_tensor(name), own[name]))
 
 
 def save_whole(optimizer: torch.optim.Optimizer) -> None:
@@ -91,7 +95,8 @@ def save_whole(optimizer: torch.optim.Optimizer) -> None:
     """
 
     def give(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> dict[str, Any]:
-        return _each_tensor(state, _whole)
+        whole: dict[str, Any] = _all_whole(state)
+        return whole
 
     def take(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> dict[str, Any]:
         learn = [parameter for group in optimizer.param_groups for parameter in group["params"]]
@@ -118,13 +123,8 @@ def _part(whole: Tensor, like: Tensor) -> Tensor:
     return distribute_tensor(whole.to(like.device), like.device_mesh, like.placements, src_data_rank=None)
 
 
-def _each_tensor(tree: T, change: Callable[[Tensor], Tensor]) -> T:
-    """`tree` with every tensor in its dicts and lists changed, in their order."""
-    changed: Any = tree
-    if isinstance(tree, Tensor):
-        changed = change(tree)
-    elif isinstance(tree, Mapping):
-        changed = {key: _each_tensor(value, change) for key, value in tree.items()}
-    elif isinstance(tree, list):
-        changed = [_each_tensor(value, change) for value in tree]
-    return cast(T, changed)
+def _all_whole(state: Any) -> Any:
+    """`state` with every tensor in its dicts whole, in their order."""
+    if isinstance(state, Tensor):
+        return _whole(state)
+    return {key: _all_whole(value) for key, value in state.items()} if isinstance(state, dict) else state

@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader, Dataset
 from transformers import PreTrainedModel, Trainer, TrainerControl, TrainingArguments
 
 from tutelage.errors import TutelageError
-from tutelage.train.shards import is_divided, save_whole, take_weights, whole_weights
+from tutelage.train.shards import is_divided, save_weights, save_whole, take_weights
 from tutelage.train.tree import Row
 
 
@@ -145,7 +145,10 @@ class TreeTrainer(Trainer, Generic[P]):  # type: ignore[misc]  # Transformers sh
         return optimizer
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Tensor] | None = None) -> None:
-        super()._save(output_dir, whole_weights(self.model) if self.divided else state_dict)
+        if self.divided:
+            save_weights(self.model, Path(output_dir or self.args.output_dir))
+        else:
+            super()._save(output_dir, state_dict)
 
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
         if self.divided and not self.args.should_save:
