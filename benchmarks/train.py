@@ -16,7 +16,6 @@ import argparse
 import os
 import platform
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -36,11 +35,10 @@ from transformers import AutoConfig
 import train_gpu
 import train_sides
 from train_shapes import quickstart_rows, real_rows, steps_of
-from train_sides import CACHE, CONFIG, Course, interpolated, ours, plain, sampled, trl
+from train_sides import CACHE, CONFIG, Course, in_own_process, interpolated, ours, plain, sampled, trl
 from tutelage.render.student import embedded_gguf
 from tutelage.train.compute import Compute, keep_freed_memory, measure, peak_rss
-from tutelage.train.steps import traces_of
-from tutelage.train.tree import Row, Tree, build_tree, plan_step
+from tutelage.train.tree import Row, Tree, build_tree, plan_step, traces_of
 from tutelage.train.weights import student_weights
 
 LONGEST = 8_000  # tokens of a row that TRL can train in some 20 GB without checkpointing
@@ -210,10 +208,9 @@ def growth(setting: Setting) -> Figures:
 
 
 def _in_own_process(setting: Setting, side: str, tokens: int) -> tuple[int, float, int]:
-    command = [sys.executable, __file__, "--side", side, "--tokens", str(tokens), "--weights", str(setting.weights)]
-    line = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.strip().splitlines()[-1]
-    peak, seconds, rows = line.split()
-    return int(peak), float(seconds), int(rows)
+    arguments = ("--side", side, "--tokens", tokens, "--weights", setting.weights)
+    peak, seconds, rows = in_own_process(__file__, *arguments)
+    return round(peak), seconds, round(rows)
 
 
 def one_side(setting: Setting, side: str, tokens: int) -> None:

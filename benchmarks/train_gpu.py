@@ -6,7 +6,6 @@ own, so that its peak is its own. TRL and Unsloth run rows one by one: five of t
 the others read off a parabola through them.
 """
 
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +14,7 @@ import torch
 from transformers import AutoModelForCausalLM, Qwen3Config
 
 from train_shapes import real_rows
-from train_sides import CACHE, interpolated, ours, sampled, trl, unsloth
+from train_sides import CACHE, in_own_process, interpolated, ours, sampled, trl, unsloth
 from tutelage.render.student import embedded_gguf, save_tokenizer
 from tutelage.train.compute import installed, measure
 
@@ -37,9 +36,7 @@ def figures(config: Qwen3Config = QWEN3_4B, steps: int = STEPS) -> Iterator[tupl
     """tokens_per_second_ours, peak_gib_ours, and the same of trl and unsloth: a step's unrolled tokens over its time"""
     weights = random_weights(config, CACHE / f"random-{config.num_hidden_layers}x{config.hidden_size}")
     for side in ("ours", "trl", *(["unsloth"] if installed("unsloth") else [])):
-        command = [sys.executable, __file__, side, str(weights), str(steps)]
-        line = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.strip().splitlines()[-1]
-        speed, peak = map(float, line.split())
+        speed, peak = in_own_process(__file__, side, weights, steps)
         yield f"tokens_per_second_{side}", speed
         yield f"peak_gib_{side}", peak
 

@@ -9,7 +9,6 @@ the others read off a parabola through them. Prints `figure: value` lines and, o
 """
 
 import argparse
-import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 
 from train_shapes import real_rows
-from train_sides import CACHE, interpolated, ours, sampled, trl
+from train_sides import CACHE, in_own_process, interpolated, ours, sampled, trl
 from tutelage.render.student import embedded_gguf
 from tutelage.train.compute import keep_freed_memory, measure, peak_rss
 from tutelage.train.tree import Row, plan_step
@@ -47,10 +46,8 @@ class Point:
 
     def cost(self, side: str) -> Cost:
         """Measured in a process of its own."""
-        command = [sys.executable, __file__, "--side", side, str(self.traces), str(self.steps)]
-        line = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.strip().splitlines()[-1]
-        seconds, peak = line.split()
-        return Cost(float(seconds), int(peak))
+        seconds, peak = in_own_process(__file__, "--side", side, self.traces, self.steps)
+        return Cost(seconds, round(peak))
 
     def measure(self, side: str) -> Cost:
         """Measured in this process."""

@@ -4,6 +4,8 @@ Both get the same model in the same type, the same fresh adapters, optimizer and
 """
 
 import logging
+import subprocess
+import sys
 import tempfile
 import time
 import warnings
@@ -132,6 +134,13 @@ def unsloth(weights: Path, compute: Compute, steps: Sequence[Sequence[Row]], che
     model = load_with_unsloth(weights, config, compute)
     course = _run_ours(model, compute, StepPieces([[row] for step in steps for row in step], Sft(share=False)))
     return Course(course.seconds, course.losses, course.seconds)
+
+
+def in_own_process(program: str, *arguments: object) -> list[float]:
+    """The numbers in the last line that the program prints, run apart so that its peak memory is its own."""
+    command = [sys.executable, program, *map(str, arguments)]
+    printed = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+    return [float(number) for number in printed.strip().splitlines()[-1].split()]
 
 
 def sampled(rows: Sequence[Row], count: int) -> list[Row]:

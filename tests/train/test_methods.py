@@ -106,11 +106,12 @@ def test_checkpointing_changes_no_gradient(name: str) -> None:
 def test_a_plan_knows_what_each_method_holds(monkeypatch: pytest.MonkeyPatch) -> None:
     """Full fine-tuning holds 16 bytes a parameter, 4 bits less than 32, and checkpointing a layer at a time.
 
-    Of two layers' forward passes, the checkpointing runs both twice; adapters make the backward pass about as long.
+    The checkpointing runs the layers' forward passes twice; adapters make the backward pass about as long.
     """
     monkeypatch.setattr(planner, "_held_already", lambda compute: 0)
     rows = unrolled(traces=2)
     config = tiny("llama", "sdpa").config
+    config.num_hidden_layers = 12
     needs = {
         key: plan_needs(config, CONFIG.model_copy(update=change), COMPUTE, [rows])
         for key, change in {

@@ -259,9 +259,10 @@ def _probabilities(queries: Tensor, keys: Tensor, length: int, window: int | Non
     """(K, G * L, D) and (K, n, D) -> (K, G * L, n), the last L keys being the queries' own tokens."""
     scores = torch.bmm(queries * scale, keys.transpose(1, 2))
     by_query = scores.view(len(scores), -1, length, scores.shape[-1])
-    by_query[..., -length:].add_(_later(length, scores.dtype, scores.device))
+    mask = _hidden(length, scores.shape[-1], window, scores.dtype, scores.device)
+    by_query[..., -length:].add_(mask[:, -length:])
     if window is not None and scores.shape[-1] > window:
-        by_query[..., :length].add_(_too_far(length, scores.shape[-1] - length - window, scores.dtype, scores.device))
+        by_query[..., :length].add_(mask[:, :length])
     return torch.softmax(scores, -1, dtype=torch.float32).to(scores.dtype)
 
 
@@ -280,18 +281,6 @@ def _widest(length: int, keys: int, window: int | None, dtype: torch.dtype, devi
     if window is not None:
         mask += torch.full((length, keys), float("-inf"), dtype=dtype, device=device).tril_(keys - length - window)
     return mask
-
-
-@lru_cache(maxsize=2 * QUERIES)
-def _later(length: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """-inf where the key comes after the query, else 0."""
-    return torch.full((length, length), float("-inf"), dtype=dtype, device=device).triu_(1)
-
-
-@lru_cache(maxsize=2 * QUERIES)
-def _too_far(length: int, excess: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """-inf where the key lies above the query's window, else 0; the first query sees all from key `excess` + 1 on."""
-    return torch.full((length, length), float("-inf"), dtype=dtype, device=device).tril_(excess)
 
 
 AttentionInterface.register(NAME, tree_attention)

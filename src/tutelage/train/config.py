@@ -124,6 +124,11 @@ class TrainConfig(BaseModel):
     )
     datasets: tuple[MixedDataset, ...] = ()
 
+    @property
+    def computes_again(self) -> bool:
+        """Whether layers are checkpointed; undecided, they are not."""
+        return self.checkpointing in ("layers", "offload")
+
     @model_validator(mode="before")
     @classmethod
     def _usual_rate(cls, values: Any) -> Any:

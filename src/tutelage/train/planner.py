@@ -137,7 +137,7 @@ def _without_weights(student: PreTrainedConfig, config: TrainConfig, compute: Co
         bare.config.use_cache = False
         follow_branches(bare)
         model, separate = equip(bare, config)
-    if config.checkpointing in ("layers", "offload"):
+    if config.computes_again:
         bare.activation_checkpointing_enable({"use_reentrant": False})
     return model, separate
 

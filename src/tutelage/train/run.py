@@ -36,7 +36,7 @@ from tutelage.train.steps import Mixed, at_most, plan_steps
 from tutelage.train.student import prepare, require_possible
 from tutelage.train.trained import write_trained
 from tutelage.train.trainer import StepPieces
-from tutelage.train.tree import Row
+from tutelage.train.tree import Row, traces_of
 from tutelage.train.weights import folder_config
 
 
@@ -186,9 +186,8 @@ def load_result(out: Path) -> TrainResult:
 def _some(rows: list[Row], config: TrainConfig) -> list[Row]:
     """The first whole traces with at most `eval_rows` rows (but one trace at least)."""
     chosen: list[Row] = []
-    for trace in dict.fromkeys(row.trace_id for row in rows if config.eval_rows):
-        of_trace = [row for row in rows if row.trace_id == trace]
-        if chosen and len(chosen) + len(of_trace) > config.eval_rows:
+    for trace in traces_of(rows) if config.eval_rows else ():
+        if chosen and len(chosen) + len(trace) > config.eval_rows:
             break
-        chosen += of_trace
+        chosen += trace
     return chosen

@@ -1,11 +1,11 @@
 """Which rows make up each optimizer step: planned before the training, so that a resumed one has the same."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from tutelage.train.tree import Row
+from tutelage.train.tree import Row, traces_of
 
 Trace = Sequence[Row]  # the rows of one trace
 
@@ -52,13 +52,6 @@ def at_most(rows: Sequence[Row], count: int | None, seed: int) -> list[Row]:
             break
         chosen += traces[i]
     return chosen
-
-
-def traces_of(rows: Iterable[Row]) -> list[Trace]:
-    traces: dict[str, list[Row]] = {}
-    for row in rows:
-        traces.setdefault(row.trace_id, []).append(row)
-    return list(traces.values())
 
 
 def _named_apart(rows: Sequence[Row], dataset: int) -> list[Row]:

@@ -39,7 +39,7 @@ def prepare(weights: Path, config: TrainConfig, compute: Compute) -> tuple[Train
         go_on_from(model, Path(config.adapter))
     if separate:
         logger.warning("This student cannot share what rows have in common (%s): each is computed alone.", separate)
-    if config.checkpointing in ("layers", "offload"):
+    if config.computes_again:
         student.activation_checkpointing_enable({"use_reentrant": False}, offload=config.checkpointing == "offload")
     if config.shard:
         divide(student, compute.device)

@@ -1,6 +1,6 @@
 """Token rows merged into a prefix tree, each distinct prefix once (design.md, "Computing shared prefixes once")."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -142,6 +142,14 @@ def tree_size(rows: Sequence[Row]) -> int:
     return sum(len(rows[i]) - common for i, common in zip(order, _shared_lengths(rows, order), strict=True))
 
 
+def traces_of(rows: Iterable[Row]) -> list[list[Row]]:
+    """The rows of each trace, in the order in which traces first come."""
+    traces: dict[str, list[Row]] = {}
+    for row in rows:
+        traces.setdefault(row.trace_id, []).append(row)
+    return list(traces.values())
+
+
 def token_budget(rows: Sequence[Row], tree_tokens: int | None = None) -> int:
     """How many tokens a tree of one step's rows may have: `tree_tokens`, or LEAST, or what its largest trace needs.
 
@@ -151,10 +159,7 @@ def token_budget(rows: Sequence[Row], tree_tokens: int | None = None) -> int:
     """
     if tree_tokens:
         return tree_tokens
-    traces: dict[str, list[Row]] = {}
-    for row in rows:
-        traces.setdefault(row.trace_id, []).append(row)
-    largest = max(map(tree_size, traces.values()), default=0)
+    largest = max(map(tree_size, traces_of(rows)), default=0)
     return max(LEAST, min(largest, 2 * max(map(len, rows), default=0)))
 
 

@@ -39,6 +39,6 @@ def load_with_unsloth(weights: Path, config: TrainConfig, compute: Compute) -> P
         target_modules=list(MODULES),
         lora_dropout=0,
         bias="none",
-        use_gradient_checkpointing="unsloth" if config.checkpointing in ("layers", "offload") else False,
+        use_gradient_checkpointing="unsloth" if config.computes_again else False,
         random_state=config.seed,
     )
