@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 from test_tree_equality import TOLERANCE, assert_equal, by_tree, gradients, row_by_row
-from train_samples import tiny, unrolled, with_random_lora, write_rows
+from train_samples import SHAPE, tiny, unrolled, with_random_lora, write_rows
 from train_settings import CONFIG
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, Phi3Config
 
 from tutelage.errors import TutelageError
 from tutelage.project import Project
@@ -16,7 +16,9 @@ from tutelage.train import planner
 from tutelage.train.compute import Compute
 from tutelage.train.config import TrainConfig
 from tutelage.train.fast import speed_up
+from tutelage.train.lora import add_lora
 from tutelage.train.planner import plan_needs
+from tutelage.train.progress import Progress
 from tutelage.train.run import train
 from tutelage.train.stage import train_config, with_train
 from tutelage.train.student import load_student, require_possible
@@ -52,6 +54,29 @@ def test_all_weights_gradients_are_those_of_the_rows(family: str, tied: bool) ->
     assert any("embed_tokens" in name for name in found)
     for name, grad in theirs[1].items():
         assert (found[name] - grad).norm() <= TOLERANCE * grad.norm(), name
+
+
+def test_adapters_go_on_matrices_that_are_fused() -> None:
+    config = Phi3Config(**SHAPE)
+    adapted = add_lora(AutoModelForCausalLM.from_config(config), TrainConfig())
+    on = {name.split(".")[-4] for name, parameter in adapted.named_parameters() if parameter.requires_grad}
+    assert on == {"qkv_proj", "o_proj", "gate_up_proj", "down_proj"}
+    assert adapted.peft_config["default"].target_modules == on
+
+
+def test_full_fine_tuning_of_a_mixture_goes_on_with_its_experts(folder: Path) -> None:
+    tiny("qwen3_moe", "sdpa").save_pretrained(folder / "mixture")
+    config = CONFIG.model_copy(update={"method": "full", "learning_rate": 0.02})
+    whole = train(folder / "build", folder / "mixture", folder / "whole", config)
+
+    def interrupt(progress: Progress) -> None:
+        if progress.step == 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(folder / "build", folder / "mixture", folder / "out", config, interrupt)
+    result = train(folder / "build", folder / "mixture", folder / "out", config)
+    assert result.losses == pytest.approx(whole.losses, rel=1e-5)
 
 
 def test_full_fine_tuning_leaves_a_whole_model(folder: Path) -> None:

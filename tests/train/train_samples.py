@@ -11,9 +11,11 @@ from pydantic import JsonValue
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import (
     AutoModelForCausalLM,
+    Gemma2Config,
     Gemma3TextConfig,
     GemmaConfig,
     GptOssConfig,
+    GraniteConfig,
     Lfm2Config,
     LlamaConfig,
     MistralConfig,
@@ -69,11 +71,13 @@ FAMILIES: dict[str, tuple[type[PreTrainedConfig], dict[str, object]]] = {
             "linear_num_value_heads": 4,
         },
     ),
-    # Not made for trees: layers of another kind; sinks, and no SDPA.
+    "granite": (GraniteConfig, {"logits_scaling": 4.0, "attention_multiplier": 0.2}),
+    # Not made for trees: layers of another kind; sinks, and no SDPA; capped scores.
     "lfm2": (Lfm2Config, {"layer_types": ["conv", "full_attention"]}),
     "gpt_oss": (GptOssConfig, {"num_local_experts": 4, "num_experts_per_tok": 2}),
+    "gemma2": (Gemma2Config, {"final_logit_softcapping": 2.0, "attn_logit_softcapping": 5.0, "sliding_window": WINDOW}),
 }
-SEPARATE = {"lfm2", "gpt_oss"}
+SEPARATE = {"lfm2", "gpt_oss", "gemma2"}
 
 
 def tiny(family: str, attn: str = attention.NAME) -> PreTrainedModel:

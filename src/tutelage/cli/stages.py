@@ -172,6 +172,10 @@ def train(
     shard: Annotated[
         bool, typer.Option("--shard", help="Divide the student over the processes that torchrun has started.")
     ] = False,
+    log_to: Annotated[
+        list[str] | None,
+        typer.Option(help="Log losses to this tracker, not the project's: wandb, trackio, … [several times for more]"),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -184,7 +188,7 @@ def train(
 
     adapter = str(from_adapter.resolve()) if from_adapter else None
     given = {"dtype": dtype, "method": method, "objective": objective, "backend": backend}
-    opened = with_train(open_project(project), adapter=adapter, shard=shard or None, **given)
+    opened = with_train(open_project(project), adapter=adapter, shard=shard or None, log_to=log_to, **given)
     build_folder = _taken(opened, dataset) if dataset else opened.path(DATASET)
     mixed = [_taken(opened, part.source) for part in train_config(opened).datasets]
     if dry_run:

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict
 
 from tutelage.endpoint.processes import NO_PROXY, ChildProcess
 from tutelage.errors import MissingExtra, TutelageError
+from tutelage.machine import processors
 
 START_SECONDS = 120.0
 SLOT_SECONDS = 120.0  # for one request about a slot
@@ -71,7 +72,7 @@ class EmbeddedEndpoint:
             adapter=adapter.resolve() if adapter else None,
             context=context,
             parallel=parallel,
-            threads=threads or os.cpu_count() or 1,
+            threads=threads or processors(),
             host=host,
             port=port,
             model_name=model_name,

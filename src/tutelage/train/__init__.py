@@ -6,7 +6,7 @@
     flex.py          the same on a GPU, by FlexAttention
     hybrid.py        gated delta layers over a tree (Qwen3.5)
     sharing.py       whether a student can be run over trees, tried before training
-    loss.py          log-probabilities of the targets, without all logits
+    loss.py          log-probabilities of the targets, without all logits; head.py: what makes logits
     fast.py          leaner forms of LoRA and MLP modules
     lora.py          adapters, fresh or gone on from
     student.py       the student as it is trained

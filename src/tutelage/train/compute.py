@@ -2,7 +2,6 @@
 
 import ctypes
 import importlib.util
-import os
 import platform
 import resource
 import sys
@@ -13,6 +12,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+
+from tutelage.machine import processors
 
 Dtype = Literal["auto", "bf16", "fp32"]
 TYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
@@ -34,11 +35,11 @@ def measure(seconds: float = 0.5, share: int = 1, dtype: Dtype = "auto") -> Comp
 
     `share`: so many processes divide them. A `dtype` that is named is taken, and its speed measured all the same.
     """
-    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    threads = max(1, processors // share)
+    threads = max(1, processors() // share)
     torch.set_num_threads(threads)
     if torch.cuda.is_available():
-        device, types = torch.device("cuda"), [torch.bfloat16]
+        emulated = not torch.cuda.is_bf16_supported(including_emulation=False)
+        device, types = torch.device("cuda"), [torch.float32 if emulated else torch.bfloat16]
     else:
         device, types = torch.device("cpu"), [torch.float32, torch.bfloat16]
     types = [TYPES[dtype]] if dtype in TYPES else types

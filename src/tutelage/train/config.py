@@ -116,7 +116,10 @@ class TrainConfig(BaseModel):
         48, ge=0, description="At most so many validation rows, in whole traces. 0 trains without evaluation loss."
     )
     patience: int = Field(
-        0, ge=0, description="Stop after so many evaluations without a lower loss. 0 never stops early."
+        0,
+        ge=0,
+        description="Stop after so many evaluations without a lower loss, and keep the weights of the lowest: then "
+        "there is a checkpoint for each evaluation. 0 never stops early.",
     )
     seed: int = Field(0, ge=0, description="Fixes the order of traces and the adapters' start. Vary it to see noise.")
     log_to: tuple[str, ...] = Field(

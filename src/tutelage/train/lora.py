@@ -15,6 +15,7 @@ from tutelage.errors import TutelageError
 from tutelage.train.config import TrainConfig
 
 MODULES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+FUSED = ("qkv_proj", "gate_up_proj")  # the same as one matrix each, in Phi-3
 STARTS = (True, "gaussian")  # of adapters that leave the student as it is
 
 
@@ -23,7 +24,9 @@ def add_lora(model: PreTrainedModel, config: TrainConfig) -> PeftModel:
     layers, first = model.config.get_text_config().num_hidden_layers, config.lora_first_layer
     if first >= layers:
         raise TutelageError(f'tutelage.toml: [train] "lora_first_layer": the student has the layers 0 to {layers - 1}.')
-    given = {"target_modules": list(MODULES), **config.lora_options}
+    names = {name.rpartition(".")[2] for name, module in model.named_modules() if isinstance(module, nn.Linear)}
+    targets = [name for name in (*MODULES, *FUSED) if name in names] or list(MODULES)
+    given = {"target_modules": targets, **config.lora_options}
     if given.get("lora_dropout"):
         raise TutelageError(
             'tutelage.toml: [train] lora_options "lora_dropout": leave it out. Dropout would change what rows share.'
@@ -46,7 +49,6 @@ def add_lora(model: PreTrainedModel, config: TrainConfig) -> PeftModel:
             return get_peft_model(model, lora)
     except (TypeError, ValueError) as error:  # of unknown options, and of modules that the student does not have
         reason = str(error).removeprefix("LoraConfig.__init__() ").splitlines()[0].rstrip(".")
-        names = {name.rpartition(".")[2] for name, module in model.named_modules() if isinstance(module, nn.Linear)}
         raise TutelageError(
             f"tutelage.toml: [train] lora_options: PEFT says: {reason}. "
             f"The student's modules: {', '.join(sorted(names))}."

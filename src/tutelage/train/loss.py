@@ -6,11 +6,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
 from tutelage.errors import TutelageError
 from tutelage.train.attention import NAME, attention_plan
+from tutelage.train.head import Head, head_of
 from tutelage.train.tree import Row, Tree
 
 LOGITS = 100 << 20  # bytes of logits at a time: 533 rows of SmolLM2's vocabulary in float32, 172 of Qwen3's
@@ -34,7 +36,10 @@ def tree_logprobs(model: PreTrainedModel, tree: Tree) -> Tensor:
     hidden = model.get_decoder()(input_ids=ids, use_cache=False, **along).last_hidden_state[0]
     parents = torch.from_numpy(tree.parents).to(device)[targets]
     tokens = torch.from_numpy(tree.tokens).to(device)[targets]
-    return target_logprobs(hidden[parents], output_weight(model), tokens)
+    head = head_of(model)
+    if head.is_plain:
+        return target_logprobs(hidden[parents], head.module.weight, tokens)
+    return _logprobs_of(head, hidden[parents], tokens, model.config.get_text_config().vocab_size)
 
 
 def row_logprobs(model: PreTrainedModel, rows: Sequence[Row], trees: Sequence[Tree]) -> Tensor:
@@ -56,19 +61,6 @@ def row_logprobs(model: PreTrainedModel, rows: Sequence[Row], trees: Sequence[Tr
         sums.append(logprobs.new_zeros(len(own)).index_add(0, by, logprobs[index] * times))
         place += len(own)
     return torch.cat(sums)
-
-
-def output_weight(model: PreTrainedModel) -> Tensor:
-    """The matrix (vocabulary, hidden) that makes logits. Raises TutelageError where that is not all of it."""
-    head = model.get_output_embeddings()
-    config = model.config.get_text_config()
-    scaled = any(
-        getattr(config, name, None) not in (None, 1, 1.0)
-        for name in ("final_logit_softcapping", "logit_scale", "logits_scaling")
-    )
-    if not isinstance(head, nn.Linear) or head.bias is not None or scaled:
-        raise TutelageError("This student's logits are not a plain matrix product. Choose another student.")
-    return head.weight
 
 
 def chunk_rows(targets: int, vocabulary: int) -> int:
@@ -97,6 +89,17 @@ def target_logprobs(hidden: Tensor, weight: Tensor, tokens: Tensor) -> Tensor:
     """log softmax(hidden @ weight.T)[i, tokens[i]] for each i."""
     result: Tensor = _TargetLogprobs.apply(hidden, weight, tokens)
     return result
+
+
+def _logprobs_of(head: Head, hidden: Tensor, tokens: Tensor, vocabulary: int) -> Tensor:
+    """The same through a head that does more than one product: its chunks are computed again for the gradient."""
+
+    def of_chunk(part: Tensor, targets: Tensor) -> Tensor:
+        return head.logits(part).log_softmax(-1).gather(1, targets[:, None])[:, 0]
+
+    size = chunk_rows(len(tokens), vocabulary)
+    chunks = zip(hidden.split(size), tokens.split(size), strict=True)
+    return torch.cat([checkpoint(of_chunk, *chunk, use_reentrant=False) for chunk in chunks])
 
 
 class _TargetLogprobs(torch.autograd.Function):  # type: ignore[misc]  # seen as Any

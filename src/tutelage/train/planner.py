@@ -8,7 +8,6 @@ values, as mixtures of experts do, cannot be counted so.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import psutil
 import torch
 from peft import PeftModel
 from torch import nn
@@ -16,6 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, 
 from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 
 from tutelage.errors import TutelageError
+from tutelage.machine import free_memory
 from tutelage.train import attention
 from tutelage.train.alive import Alive
 from tutelage.train.attention import keeps_probabilities
@@ -103,13 +103,13 @@ def plan_needs(
 
 def settled(
     student: PreTrainedConfig, config: TrainConfig, compute: Compute, steps: Sequence[Sequence[Row]]
-) -> TrainConfig:
+) -> tuple[TrainConfig, Needs | None]:
     """The settings with "auto" checkpointing decided: "layers" where the training would not fit otherwise.
 
-    What it takes is counted, in some seconds, only where it may come near to what is free.
+    What it takes is counted, in some seconds, only where it may come near to what is free; then it is returned too.
     """
     if config.checkpointing != "auto":
-        return config
+        return config, None
     without = config.model_copy(update={"checkpointing": "none"})
     shape = student.get_text_config()
     trees = (
@@ -118,15 +118,16 @@ def settled(
     largest = max(map(len, trees), default=0)
     ample = AMPLE * largest * shape.num_hidden_layers * shape.hidden_size * compute.dtype.itemsize
     if config.backend == "unsloth" or ample < _free(compute) / 2:
-        return without
+        return without, None
     try:
         needs = plan_needs(student, without, compute, steps)
         if needs.fits:
-            return without
+            return without, needs
         again = config.model_copy(update={"checkpointing": "layers"})
-        return again if plan_needs(student, again, compute, steps).peak_bytes < needs.peak_bytes else without
+        less = plan_needs(student, again, compute, steps)
+        return (again, less) if less.peak_bytes < needs.peak_bytes else (without, needs)
     except TutelageError:  # what cannot be counted
-        return without
+        return without, None
 
 
 def _without_weights(student: PreTrainedConfig, config: TrainConfig, compute: Compute) -> tuple[Trained, str | None]:
@@ -233,5 +234,4 @@ def _free(compute: Compute) -> int:
     if compute.device.type == "cuda":
         free: int = torch.cuda.mem_get_info()[0]
         return free - CUDA_CONTEXT
-    available: int = psutil.virtual_memory().available
-    return available
+    return free_memory()

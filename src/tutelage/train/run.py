@@ -9,6 +9,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from transformers import TrainerCallback
 from transformers.utils.logging import disable_progress_bar
 
 from tutelage.errors import TutelageError
@@ -57,14 +58,16 @@ class TrainResult:
     config: dict[str, Any]
     weights: str  # the student's folder, by name
     data_hash: str  # SHA-256 of train.parquet and validation.parquet, and of the mixed datasets' train.parquet
+    kept_step: int | None = None  # whose weights were kept: with "patience", of the lowest evaluation loss
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
 
     def sentence(self) -> str:
+        kept = f" The weights of step {self.kept_step} were kept." if self.kept_step else ""
         return (
             f"{len(self.losses)} steps in {self.seconds:.0f} s, loss {self.losses[0]:.3f} to {self.losses[-1]:.4f}; "
-            f"{self.tokens_tree:,} tokens computed for {self.tokens_unrolled:,} unrolled."
+            f"{self.tokens_tree:,} tokens computed for {self.tokens_unrolled:,} unrolled.{kept}"
         )
 
 
@@ -75,13 +78,15 @@ def train(
     config: TrainConfig,
     on_progress: Callable[[Progress], None] | None = None,
     mixed: Sequence[Path] = (),
+    callbacks: Sequence[TrainerCallback] = (),
 ) -> TrainResult:
     """Train the model in `weights`, or adapters for it, on `build`; everything is written under `out`.
 
-    `mixed` are the builds of `config.datasets`, in their order. `out`/adapter holds the PEFT adapter (and
-    adapter.gguf, where llama.cpp takes it), after full fine-tuning `out`/model the model; `out`/train.json the result.
-    A finished training returns at once; an interrupted one resumes from its last checkpoint, with the losses that it
-    would have had. Raises TutelageError where `out` holds a training on other data or with other settings.
+    `mixed` are the builds of `config.datasets`, in their order; `callbacks` the Trainer's own. `out`/adapter holds the
+    PEFT adapter (and adapter.gguf, where llama.cpp takes it), after full fine-tuning `out`/model the model;
+    `out`/train.json the result. A finished training returns at once; an interrupted one resumes from its last
+    checkpoint, with the losses that it would have had. Raises TutelageError where `out` holds a training on other data
+    or with other settings.
     """
     started = time.monotonic()
     require_possible(config)
@@ -105,14 +110,14 @@ def train(
     compute = processes.measured(begun_type(out) or config.dtype)
     if processes.leads():
         note_type(out, compute.dtype)
-    config = settled(student, config, compute, plan)
+    config, _ = settled(student, config, compute, plan)
     keep_freed_memory()
     disable_progress_bar()  # of loading weights; `on_progress` tells how far the training is
     model, share = prepare(weights, config, compute)
     steps: StepPieces[Any] = StepPieces(plan, objective_of(config, share))
     reporter = Reporter(on_progress if processes.leads() else None)
     some = _some(validation, config)
-    trainer = make_trainer(model, steps, steps.objective.pieces(some), out, config, compute, reporter)
+    trainer = make_trainer(model, steps, steps.objective.pieces(some), out, config, compute, [reporter, *callbacks])
     with trainer.compute_loss_context_manager():
         steps.objective.begin(trainer.bare, [*(row for step in plan for row in step), *some])
     checkpoint = last_checkpoint(out / "checkpoints")
@@ -137,6 +142,7 @@ def train(
         config=config.model_dump(mode="json"),
         weights=weights.name,
         data_hash=identity["data"],
+        kept_step=trainer.state.best_global_step if config.patience else None,
     )
     write_trained(model, weights, build, mixed, out)
     if processes.leads():

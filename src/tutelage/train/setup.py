@@ -2,18 +2,17 @@
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
-from transformers import TrainingArguments
+from transformers import TrainerCallback, TrainingArguments
 from transformers.trainer_callback import EarlyStoppingCallback, PrinterCallback, ProgressCallback
 
 from tutelage.errors import TutelageError
 from tutelage.train import processes
 from tutelage.train.compute import Compute, installed
 from tutelage.train.config import TrainConfig
-from tutelage.train.progress import Reporter
 from tutelage.train.trainer import P, StepPieces, TreeTrainer
 
 
@@ -24,9 +23,9 @@ def make_trainer(
     out: Path,
     config: TrainConfig,
     compute: Compute,
-    reporter: Reporter,
+    callbacks: Sequence[TrainerCallback],
 ) -> TreeTrainer[P]:
-    cuda = compute.device.type == "cuda"
+    cuda, patient = compute.device.type == "cuda", bool(validation and config.patience)
     os.environ["TENSORBOARD_LOGGING_DIR"] = str(out / "tensorboard")
     args = TrainingArguments(
         output_dir=str(out / "checkpoints"),
@@ -47,11 +46,12 @@ def make_trainer(
         logging_steps=1,
         logging_nan_inf_filter=False,
         save_strategy="steps",
-        save_steps=config.save_steps,
+        save_steps=config.eval_steps if patient else config.save_steps,  # what is evaluated may be the best
         save_total_limit=2,
         eval_strategy="steps" if validation else "no",
         eval_steps=config.eval_steps if validation else None,
-        metric_for_best_model="eval_loss" if validation and config.patience else None,
+        load_best_model_at_end=patient,
+        metric_for_best_model="eval_loss" if patient else None,
         greater_is_better=False,
         restore_callback_states_from_checkpoint=True,  # how long the evaluation loss has not fallen
         report_to=list(config.log_to),
@@ -59,11 +59,11 @@ def make_trainer(
         dataloader_pin_memory=False,
         remove_unused_columns=False,
     )
-    callbacks: list[Any] = [reporter]
-    if validation and config.patience:
-        callbacks.append(EarlyStoppingCallback(config.patience))
+    stopping = [EarlyStoppingCallback(config.patience)] if patient else []
     try:
-        trainer = TreeTrainer(model=model, args=args, steps=steps, validation=validation, callbacks=callbacks)
+        trainer = TreeTrainer(
+            model=model, args=args, steps=steps, validation=validation, callbacks=[*callbacks, *stopping]
+        )
     except (RuntimeError, ValueError, ImportError) as error:  # of a tracker that is not installed or not known
         raise TutelageError(
             f"The training could not be set up: {str(error).strip().rstrip('.')}. Mend [train] in tutelage.toml "

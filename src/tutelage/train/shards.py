@@ -72,7 +72,7 @@ def whole_weights(model: nn.Module) -> dict[str, Tensor]:
 
 
 def save_weights(model: nn.Module, checkpoint: Path) -> None:
-    """Leave what learns of the divided model in a checkpoint, whole, under its own names; all call it."""
+    """Leave what learns of the model in a checkpoint, whole, under its own names; of a divided one, all call it."""
     learnt = whole_weights(model)
     if processes.leads():
         checkpoint.mkdir(parents=True, exist_ok=True)
@@ -80,7 +80,7 @@ def save_weights(model: nn.Module, checkpoint: Path) -> None:
 
 
 def take_weights(model: nn.Module, checkpoint: Path) -> None:
-    """Give the divided model what `save_weights` left; each process reads its part."""
+    """Give the model what `save_weights` left; of a divided one, each process reads its part."""
     own = model.state_dict()
     with torch.no_grad(), safe_open(checkpoint / WEIGHTS, framework="pt") as file:
         for name in file.keys():  # noqa: SIM118  # it is no mapping

@@ -9,7 +9,8 @@ from transformers import PreTrainedModel
 
 from tutelage.errors import TutelageError
 from tutelage.train import attention
-from tutelage.train.loss import output_weight, tree_logprobs
+from tutelage.train.head import head_of
+from tutelage.train.loss import tree_logprobs
 from tutelage.train.tree import Row, Tree, build_tree
 
 LAYERS = {"full_attention", "sliding_attention", "linear_attention", "dense", "sparse"}  # that trees are made for
@@ -25,12 +26,13 @@ def why_not_shared(model: PreTrainedModel) -> str | None:
     Transformers' own. Of one without weights (on "meta") it is only said whether it runs. Raises TutelageError for a
     student that cannot be trained either way.
     """
-    output_weight(model)
+    head_of(model)
     rows = _rows(model.config.get_text_config().vocab_size)
     tree = build_tree(rows)
     model.eval()
     tried = _tried(model, tree)
-    model.set_attn_implementation("sdpa" if model._supports_sdpa else "eager")
+    capped = getattr(model.config.get_text_config(), "attn_logit_softcapping", None)  # sdpa leaves that out
+    model.set_attn_implementation("sdpa" if model._supports_sdpa and not capped else "eager")
     if model.device.type != "meta":
         _require_own_logits(model, rows[0])
     if isinstance(tried, str):
@@ -42,13 +44,15 @@ def why_not_shared(model: PreTrainedModel) -> str | None:
 
 
 def _require_own_logits(model: PreTrainedModel, row: Row) -> None:
-    """Raises TutelageError where the model makes its logits otherwise than by its head alone, scaled or capped."""
+    """Raises TutelageError where the model makes its logits otherwise than by its head, scaled or capped."""
     ids = torch.from_numpy(row.input_ids).to(model.device)
     own = model(input_ids=ids[None], use_cache=False).logits[0].float().log_softmax(-1)
     at = torch.from_numpy(np.flatnonzero(row.weights)).to(model.device)
     found, wanted = tree_logprobs(model, build_tree([row])), own[at - 1, ids[at]]
     if not torch.allclose(found, wanted, rtol=0, atol=_tolerance(model)):
-        raise TutelageError("This student's logits are not a plain matrix product. Choose another student.")
+        raise TutelageError(
+            "This student's logits are more than its head makes of hidden states. Choose another student."
+        )
 
 
 def _tolerance(model: PreTrainedModel) -> float:

@@ -15,7 +15,7 @@ from tutelage.project import Project
 from tutelage.train.config import TrainConfig, share_of_rate
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedConfig
+    from transformers import PreTrainedConfig, TrainerCallback
 
     from tutelage.train.run import TrainResult
 
@@ -74,8 +74,8 @@ def plan_training(project: Project, build: Path, mixed: Sequence[Path] = ()) -> 
     steps = planned_steps(build, mixed, config)
     compute = measure(dtype=config.dtype)
     student = student_config(project)
-    config = settled(student, config, compute, steps)
-    needs = plan_needs(student, config, compute, steps)
+    config, counted = settled(student, config, compute, steps)
+    needs = counted or plan_needs(student, config, compute, steps)
     if not needs.fits:
         ways = ways_to_fit(Training(student, config, compute, steps), needs.largest_tree)
         change = f"set in tutelage.toml {' or '.join(map(str, ways))}" if ways else "name a smaller student"
@@ -106,11 +106,12 @@ def run_training(
     out: Path,
     on_progress: Callable[[int, int, str], None] | None = None,
     mixed: Sequence[Path] = (),
+    callbacks: Sequence[TrainerCallback] = (),
 ) -> TrainResult:
     """Train the project's student on `build` into `out`; goes on where an earlier run stopped.
 
     `mixed` are the folders of builds of `[[train.datasets]]`, in their order. `on_progress` gets steps done, steps in
-    all, and the losses as text.
+    all, and the losses as text. `callbacks` are called by the Hugging Face Trainer.
     """
     config = train_config(project)
     try:
@@ -124,7 +125,8 @@ def run_training(
             on_progress(progress.step, progress.steps, progress.text())
 
     _require_own_rows(project, build, *mixed)
-    result = train(build, student_folder(project, out.parent / WEIGHTS), out, config, report, mixed)
+    weights = student_folder(project, out.parent / WEIGHTS)
+    result = train(build, weights, out, config, report, mixed, callbacks)
     _serve_whole(project, out)
     return result
 
@@ -172,7 +174,7 @@ def train_config(project: Project) -> TrainConfig:
     return config.model_copy(update={"adapter": str(project.path(config.adapter))}) if config.adapter else config
 
 
-def with_train(project: Project, **given: str | int | bool | None) -> Project:
+def with_train(project: Project, **given: str | int | bool | Sequence[str] | None) -> Project:
     """The project with other values in [train], where some are given.
 
     A rate that the project names is meant for its own method and objective: another takes the usual share of it.

@@ -88,6 +88,8 @@ class TreeTrainer(Trainer, Generic[P]):  # type: ignore[misc]  # Transformers sh
         )
         self.validation, self.objective = list(validation), steps.objective
         self.divided = is_divided(model)
+        # Transformers renames a mixture's experts as it saves them, and its Trainer does not find them again.
+        self.own_names = self.divided or not isinstance(model, PeftModel)
 
     def get_train_dataloader(self) -> DataLoader[list[P]]:
         """Whole steps, the same in every process and in a resumed run: they were shuffled when planned."""
@@ -145,7 +147,7 @@ class TreeTrainer(Trainer, Generic[P]):  # type: ignore[misc]  # Transformers sh
         return optimizer
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Tensor] | None = None) -> None:
-        if self.divided:
+        if self.own_names:
             save_weights(self.model, Path(output_dir or self.args.output_dir))
         else:
             super()._save(output_dir, state_dict)
@@ -156,10 +158,16 @@ class TreeTrainer(Trainer, Generic[P]):  # type: ignore[misc]  # Transformers sh
         super()._save_optimizer_and_scheduler(output_dir)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
-        if self.divided:
+        if self.own_names:
             take_weights(self.model, Path(resume_from_checkpoint))
         else:
             super()._load_from_checkpoint(resume_from_checkpoint, model)
+
+    def _load_best_model(self) -> None:
+        if self.own_names:
+            take_weights(self.model, Path(self.state.best_model_checkpoint))
+        else:
+            super()._load_best_model()
 
     def _mine(self, pieces: Sequence[P]) -> Iterator[tuple[P, float]]:
         """This process's pieces, and how much each counts."""
