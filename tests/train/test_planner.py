@@ -18,7 +18,7 @@ from tutelage.train.planner import plan_needs
 from tutelage.train.stage import plan_training, with_train
 from tutelage.train.tree import tree_size
 
-UNCOUNTED = {"gpt_oss", "lfm2", "qwen3_moe"}  # whose layers look at values
+UNCOUNTED = {"gpt_oss", "gemma2", "lfm2", "qwen3_moe"}  # whose layers, or what makes their masks, look at values
 CONFIG = TrainConfig(lora_rank=4, lora_options={"target_modules": ["q_proj", "v_proj"]})
 COMPUTE = Compute(torch.device("cpu"), torch.float32, 100.0, 1)
 
