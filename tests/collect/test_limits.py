@@ -24,8 +24,7 @@ PRICES = "prompt_price = 1000\ncompletion_price = 3000\n"  # a step of the doubl
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    # Eight tries take longer than another call's answer, or they fail for their own trouble and not for an outage.
-    monkeypatch.setattr(client, "LONGEST_WAIT", 0.02)
+    monkeypatch.setattr(client, "LONGEST_WAIT", 0.001)
     (tmp_path / "tasks").mkdir()
     lines = [json.dumps({"id": str(number), "prompt": f"say {number}"}) + "\n" for number in range(TASKS)]
     (tmp_path / "tasks" / "train.jsonl").write_text("".join(lines))

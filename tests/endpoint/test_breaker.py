@@ -58,6 +58,25 @@ def test_calls_wait_for_an_endpoint_that_is_down_and_are_made_again() -> None:
     ]
 
 
+def test_a_call_that_began_before_the_last_answer_waits_for_the_end_of_the_outage_too() -> None:
+    async def test(endpoint: Endpoint) -> None:
+        await endpoint.call()
+        tries = 0
+
+        async def ask() -> str:
+            nonlocal tries
+            tries += 1
+            if tries == 1:
+                await endpoint.call()  # another's answer, the last one
+                endpoint.up = False
+            return await endpoint.ask()
+
+        assert await endpoint.breaker.call(ask, endpoint.probe) == "hello"
+        assert tries == 1 + FAILURES + 1
+
+    assert run(test)[-1] == "The endpoint answers again; the run goes on."
+
+
 def test_after_so_many_pauses_the_run_is_given_up() -> None:
     async def test(endpoint: Endpoint) -> None:
         await endpoint.call()

@@ -1,7 +1,8 @@
 """A circuit breaker: while an endpoint is down, a run pauses, and its calls are kept and made again.
 
-A call that fails while others are answered is its own trouble, and fails. Where nobody's calls are answered, all wait:
-each pause is twice as long as the one before it, and at its end one small request tells whether the endpoint is back.
+A call that fails twice while others are answered is its own trouble, and fails; once, it may have begun before the last
+answer of an endpoint that went down then. Where nobody's calls are answered, all wait: each pause is twice as long as
+the one before it, and at its end one small request tells whether the endpoint is back.
 """
 
 import asyncio
@@ -43,7 +44,7 @@ class Breaker:
         An endpoint that has not answered yet fails at once: it is not down, but wrong or not started. Raises what `ask`
         raises, and GivenUp.
         """
-        proven = False  # that the endpoint answers, and this call all the same fails
+        proven = suspect = False  # that the endpoint answers, and this call all the same fails; that it may be so
         while True:
             if self._pausing.locked():
                 with stopped(clock):
@@ -53,9 +54,12 @@ class Breaker:
             try:
                 answer = await ask()
             except Outage as error:
-                if proven or not answered or self._answered > answered:
+                if proven or not answered or (suspect and self._answered > answered):
                     raise
                 give_back(clock, began)
+                if self._answered > answered:
+                    suspect = True
+                    continue
                 with stopped(clock):
                     proven = await self._failed(error, probe)
                 continue
