@@ -5,7 +5,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
-from train_samples import tiny, unrolled, write_rows
+from train_samples import build_of, tiny, unrolled
 from train_settings import CONFIG
 from transformers import TrainerCallback
 
@@ -34,9 +34,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Random tokens: what is learnt of them helps with no others, and the evaluation loss rises sooner or later."""
-    (tmp_path / "build").mkdir()
-    write_rows(tmp_path / "build" / "train.parquet", unrolled(traces=12))
-    write_rows(tmp_path / "build" / "validation.parquet", unrolled(traces=2, seed=7))
+    build_of(tmp_path / "build", unrolled(traces=12))
     tiny("llama", "sdpa").save_pretrained(tmp_path / "weights")
     return tmp_path
 

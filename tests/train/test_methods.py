@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from test_tree_equality import TOLERANCE, assert_equal, by_tree, gradients, row_by_row
-from train_samples import SHAPE, tiny, unrolled, with_random_lora, write_rows
+from train_samples import SHAPE, build_of, tiny, unrolled, with_random_lora
 from train_settings import CONFIG
 from transformers import AutoModelForCausalLM, Phi3Config
 
@@ -30,9 +30,7 @@ needs_4_bits = pytest.mark.skipif(importlib.util.find_spec("bitsandbytes") is No
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    (tmp_path / "build").mkdir()
-    write_rows(tmp_path / "build" / "train.parquet", unrolled(traces=8))
-    write_rows(tmp_path / "build" / "validation.parquet", unrolled(traces=2, seed=7))
+    build_of(tmp_path / "build", unrolled(traces=8))
     tiny("llama", "sdpa").save_pretrained(tmp_path / "weights")
     return tmp_path
 

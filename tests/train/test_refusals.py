@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from train_samples import SHAPE, tiny, unrolled, write_rows
+from train_samples import SHAPE, build_of, tiny, unrolled
 from train_settings import CONFIG
 from transformers import AutoModelForCausalLM, Gemma2Config, GPT2Config, LlamaConfig
 
@@ -22,13 +22,6 @@ from tutelage.train.tree import Row
 def weights(tmp_path: Path) -> Path:
     tiny("llama", "sdpa").save_pretrained(tmp_path / "weights")
     return tmp_path / "weights"
-
-
-def build_of(folder: Path, rows: list[Row], validation: int = 2) -> Path:
-    folder.mkdir()
-    write_rows(folder / "train.parquet", rows)
-    write_rows(folder / "validation.parquet", unrolled(traces=validation, seed=7) if validation else [])
-    return folder
 
 
 def test_a_build_for_a_student_with_more_words_is_refused(weights: Path, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from safetensors.numpy import load_file
-from train_samples import tiny, unrolled, write_rows
+from train_samples import build_of, tiny, unrolled, write_rows
 from train_settings import CONFIG
 
 from tutelage.errors import TutelageError
@@ -18,11 +18,7 @@ from tutelage.train.run import TrainResult, load_result, train
 
 @pytest.fixture
 def build(tmp_path: Path) -> Path:
-    folder = tmp_path / "build"
-    folder.mkdir()
-    write_rows(folder / "train.parquet", unrolled(traces=8))
-    write_rows(folder / "validation.parquet", unrolled(traces=2, seed=7))
-    return folder
+    return build_of(tmp_path / "build", unrolled(traces=8))
 
 
 @pytest.fixture

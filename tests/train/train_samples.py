@@ -157,3 +157,11 @@ def operations(model: PreTrainedModel, tree: Tree) -> int:
         tree_logprobs(model, tree)
     count: int = counter.get_total_flops()
     return count
+
+
+def build_of(folder: Path, rows: list[Row], validation: int = 2) -> Path:
+    """A folder as `dataset build` leaves it, with so many traces to validate by."""
+    folder.mkdir()
+    write_rows(folder / "train.parquet", rows)
+    write_rows(folder / "validation.parquet", unrolled(traces=validation, seed=7) if validation else [])
+    return folder
