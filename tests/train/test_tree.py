@@ -1,3 +1,4 @@
+import tracemalloc
 from itertools import pairwise
 
 import numpy as np
@@ -46,6 +47,22 @@ def test_each_distinct_prefix_is_one_node_and_each_row_a_path(rows: list[Row]) -
         assert tree.positions[path].tolist() == list(range(len(r)))
         assert tree.parents[path].tolist() == [-1, *path[:-1].tolist()]
     assert tree.total_weight == pytest.approx(sum(float(r.weights.sum()) for r in rows))
+
+
+def test_building_takes_memory_for_distinct_tokens_not_for_all_of_the_rows() -> None:
+    """A trace of sixteen times the steps has 16 times the distinct tokens, and its rows have 256 times as many."""
+
+    def bytes_a_token(steps: int) -> float:
+        rows = [row([*range(100 * n), 9_000_000], 1) for n in range(1, steps + 1)]
+        tracemalloc.start()
+        (tree,) = plan_step(rows, 10**9)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert tree.tokens_unrolled == sum(map(len, rows))
+        return peak / len(tree)
+
+    bytes_a_token(8)  # what is imported or kept by the first
+    assert bytes_a_token(128) < 1.3 * bytes_a_token(8) < 200
 
 
 @given(some_rows)

@@ -52,7 +52,7 @@ def row_logprobs(model: PreTrainedModel, rows: Sequence[Row], trees: Sequence[Tr
         logprobs = tree_logprobs(model, tree)
         where = np.zeros(len(tree), np.int64)
         where[tree.targets] = np.arange(len(tree.targets))
-        own = rows[place : place + len(tree.paths)]
+        own = rows[place : place + len(tree.leaves)]
         taught = [np.flatnonzero(row.weights) for row in own]
         nodes = np.concatenate([where[path[at]] for path, at in zip(tree.paths, taught, strict=True)])
         weights = np.concatenate([row.weights[at] for row, at in zip(own, taught, strict=True)])

@@ -1,8 +1,9 @@
 """Token rows merged into a prefix tree, each distinct prefix once (design.md, "Computing shared prefixes once")."""
 
-from collections.abc import Iterable, Sequence
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, cmp_to_key
 from itertools import pairwise
 
 import numpy as np
@@ -56,14 +57,23 @@ class Tree:
     parents: Ints  # -1 for a root
     ends: Ints  # index just past the node's subtree
     weights: Floats  # summed over the rows that contain the node; as a target, predicted at its parent
-    paths: tuple[Ints, ...]  # for each row, in the order in which the rows were given, its nodes
+    leaves: Ints  # for each row, in the order in which the rows were given, its last node
 
     def __len__(self) -> int:
         return len(self.tokens)
 
     @property
     def tokens_unrolled(self) -> int:
-        return sum(len(path) for path in self.paths)
+        return int((self.positions[self.leaves] + 1).sum())
+
+    @property
+    def paths(self) -> Iterator[Ints]:
+        """For each row its nodes, one row at a time: together they are as many as the rows have tokens."""
+        starts = [segment.start for segment in self.segments]
+        for leaf in self.leaves.tolist():
+            segment = self.segments[bisect_right(starts, leaf) - 1]
+            slices = [*segment.ancestors, (segment.start, leaf + 1)]
+            yield np.concatenate([np.arange(start, end) for start, end in slices])
 
     @property
     def total_weight(self) -> float:
@@ -97,7 +107,8 @@ def build_tree(rows: Sequence[Row]) -> Tree:
     """Merge rows into a prefix tree.
 
     In lexicographic order a row shares most with the one before it, so one pass over sorted rows gives depth-first
-    order. Raises TutelageError for a row that is empty or puts weight on its first token.
+    order. Beside the rows it takes memory for each distinct token, not for each of the rows'. Raises TutelageError for
+    a row that is empty or puts weight on its first token.
     """
     for row in rows:
         if len(row) != len(row.weights) or len(row) == 0 or row.weights[0] != 0:
@@ -111,7 +122,7 @@ def build_tree(rows: Sequence[Row]) -> Tree:
     tokens, positions, parents = (np.empty(size, np.int64) for _ in range(3))
     ends = np.full(size, size, np.int64)
     weights = np.zeros(size, np.float32)
-    paths: list[Ints] = [np.empty(0, np.int64)] * len(rows)
+    leaves = np.empty(len(rows), np.int64)
     path, start = np.empty(0, np.int64), 0
     for i, common in zip(order, shared, strict=True):
         row = rows[i]
@@ -124,9 +135,9 @@ def build_tree(rows: Sequence[Row]) -> Tree:
             parents[start] = path[common - 1] if common else -1
         path = np.concatenate([path[:common], np.arange(start, end)])
         weights[path] += row.weights
-        paths[i] = path
+        leaves[i] = path[-1]
         start = end
-    return Tree(tokens, positions, parents, ends, weights, tuple(paths))
+    return Tree(tokens, positions, parents, ends, weights, leaves)
 
 
 def common_length(a: Ints, b: Ints) -> int:
@@ -203,9 +214,16 @@ def _cheapest_cuts(lengths: Sequence[int], shared: Sequence[int], budget: int) -
 
 
 def sorted_order(rows: Sequence[Row]) -> list[int]:
-    """Indices of the rows in lexicographic order of their tokens (bytes compare as big-endian numbers do)."""
-    keys = [row.input_ids.astype(">u4").tobytes() for row in rows]
-    return sorted(range(len(rows)), key=keys.__getitem__)
+    """Indices of the rows in lexicographic order of their tokens."""
+
+    def compare(a: int, b: int) -> int:
+        first, second = rows[a].input_ids, rows[b].input_ids
+        common = common_length(first, second)
+        if common == min(len(first), len(second)):
+            return len(first) - len(second)
+        return int(first[common] - second[common])
+
+    return sorted(range(len(rows)), key=cmp_to_key(compare))
 
 
 def _shared_lengths(rows: Sequence[Row], order: Sequence[int]) -> list[int]:
