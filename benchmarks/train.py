@@ -42,6 +42,7 @@ from tutelage.train.tree import Row, Tree, build_tree, plan_step, traces_of
 from tutelage.train.weights import student_weights
 
 LONGEST = 8_000  # tokens of a row that TRL can train in some 20 GB without checkpointing
+LARGEST = 14_000  # tokens of a tree that we can
 
 Figures = Iterator[tuple[str, float]]
 
@@ -74,7 +75,7 @@ class Setting:
 
 
 def quickstart(setting: Setting) -> Figures:
-    """speedup_short, of_bound_short, loss_difference; in a first step, not counted, both take their memory"""
+    """speedup_short, of_bound_short, packing_short, loss_difference; in a first step, not counted, both take memory"""
     steps = setting.quickstart
     first = ours(setting.weights, setting.compute, steps)
     theirs = trl(setting.weights, setting.compute, steps)
@@ -85,22 +86,24 @@ def quickstart(setting: Setting) -> Figures:
     speedup = statistics.median(theirs.seconds[1:]) / statistics.median(mine)
     yield "speedup_short", speedup
     yield "of_bound_short", speedup / bound(setting, steps)
+    yield "packing_short", _packing(steps) / statistics.median(mine)
     yield "loss_difference", abs(first.losses[-1] - theirs.losses[-1])
 
 
 def steps_8(setting: Setting) -> Figures:
-    """speedup_8, of_bound_8"""
+    """speedup_8, of_bound_8, packing_8"""
     yield from _long(setting, 8)
 
 
 def steps_20(setting: Setting) -> Figures:
-    """speedup_20, of_bound_20"""
+    """speedup_20, of_bound_20, packing_20"""
     yield from _long(setting, 20)
 
 
 def _long(setting: Setting, count: int) -> Figures:
     rows = setting.real(count)
-    mine = ours(setting.weights, setting.compute, [rows]).seconds
+    again = max(map(len, plan_step(rows))) > LARGEST
+    mine = ours(setting.weights, setting.compute, [rows], checkpointing=again).seconds
     some = sampled(rows, 3 if setting.short else 5)
     fitting = sum(len(row) <= LONGEST for row in some)  # those after it, longer ones, with checkpointed layers
     pieces = [
@@ -109,14 +112,27 @@ def _long(setting: Setting, count: int) -> Figures:
         for seconds in (trl(setting.weights, setting.compute, [part], checkpointing).pieces if part else ())
     ]
     theirs = interpolated(some, pieces, rows)
-    if not setting.short:
+    if not setting.short and not again:
         mine += ours(setting.weights, setting.compute, [rows]).seconds
     timed = ", ".join(f"{len(row)}: {seconds:.1f}" for row, seconds in zip(some, pieces, strict=True))
     how = f", {len(some) - fitting} of them with checkpointed layers" if fitting < len(some) else ""
+    how += ", ours with checkpointed layers" if again else ""
     _tell(f"{count} steps, TRL's rows timed at {timed} s{how}", rows, mine, [theirs])
     speedup = theirs / statistics.median(mine)
     yield f"speedup_{count}", speedup
     yield f"of_bound_{count}", speedup / bound(setting, [rows])
+    yield f"packing_{count}", _packing([rows]) / statistics.median(mine)
+
+
+def _packing(steps: Sequence[Sequence[Row]]) -> float:
+    """Seconds that the trees of an optimizer step take to build, the median of some tries."""
+
+    def once(rows: Sequence[Row]) -> float:
+        started = time.perf_counter()
+        plan_step(rows)
+        return time.perf_counter() - started
+
+    return statistics.median(once(rows) for rows in steps for _ in range(5))
 
 
 def conversation_short(setting: Setting) -> Figures:
