@@ -8,6 +8,7 @@ from typing import Any
 import gguf
 import pytest
 import torch
+from pydantic import JsonValue
 from train_samples import tiny, with_random_lora
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -25,14 +26,17 @@ PROMPTS = (
 )
 
 
-def test_every_tensor_finds_its_place_and_alpha_goes_along(family: str, tmp_path: Path) -> None:
-    model = with_random_lora(tiny(family, "sdpa"))
+@pytest.mark.parametrize("options, alpha", [({}, 8.0), ({"use_rslora": True}, 16.0)])  # scales of 8 / 4 and 8 / sqrt(4)
+def test_every_tensor_finds_its_place_and_alpha_goes_along(
+    family: str, tmp_path: Path, options: dict[str, JsonValue], alpha: float
+) -> None:
+    model = with_random_lora(tiny(family, "sdpa"), options=options)
     model.get_base_model().config.save_pretrained(tmp_path / "weights")
     model.save_pretrained(tmp_path / "adapter")
     reader = gguf.GGUFReader(convert_adapter(tmp_path / "adapter", tmp_path / "weights", tmp_path / "a.gguf"))
     assert reader.fields["general.architecture"].contents() == family
     assert reader.fields["general.type"].contents() == "adapter"
-    assert reader.fields["adapter.lora.alpha"].contents() == 8.0
+    assert reader.fields["adapter.lora.alpha"].contents() == alpha
     stored = {tensor.name: torch.from_numpy(tensor.data.copy()) for tensor in reader.tensors}
     assert len(stored) == 2 * 7 * 2
     layer = model.get_base_model().model.layers[1]

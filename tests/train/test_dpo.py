@@ -12,10 +12,12 @@ from peft import PeftModel
 from torch.nn import functional
 from train_samples import tiny, unrolled, with_random_lora, write_pairs
 from train_settings import CONFIG
+from transformers import AutoModelForCausalLM
 
 from tutelage.errors import TutelageError
 from tutelage.train.dpo import Dpo, dpo_losses
 from tutelage.train.fast import speed_up
+from tutelage.train.progress import Progress
 from tutelage.train.run import train
 from tutelage.train.tree import Row
 
@@ -121,16 +123,36 @@ def test_the_loss_is_trls_on_the_same_numbers() -> None:
 
 
 def test_training_on_pairs_widens_the_margin_and_resumes(tmp_path: Path) -> None:
-    build = tmp_path / "build"
+    build, rows = tmp_path / "build", pairs(12)
     build.mkdir()
-    write_pairs(build / "train-pairs.parquet", pairs(12))
+    write_pairs(build / "train-pairs.parquet", rows)
     write_pairs(build / "validation-pairs.parquet", pairs(2, seed=5))
     tiny("llama", "sdpa").save_pretrained(tmp_path / "weights")
     config = CONFIG.model_copy(update={"objective": "dpo", "epochs": 3, "learning_rate": 5e-3})
-    result = train(build, tmp_path / "weights", tmp_path / "out", config)
+    result = train(build, tmp_path / "weights", tmp_path / "whole", config)
     assert result.losses[0] == pytest.approx(np.log(2), rel=1e-3)
-    assert result.losses[-1] < result.losses[0]
     assert result.tokens_unrolled > result.tokens_tree
+    base = AutoModelForCausalLM.from_pretrained(tmp_path / "weights")
+    trained = PeftModel.from_pretrained(
+        AutoModelForCausalLM.from_pretrained(tmp_path / "weights"), tmp_path / "whole" / "adapter"
+    )
+    with torch.no_grad():
+        gained = [(apart(trained, row) - apart(base, row)).item() for row in rows]
+    widened = np.array(gained[::2]) - np.array(gained[1::2])
+    assert (widened > 0).all() and widened.mean() > 0.1
+
+    def interrupt(progress: Progress) -> None:
+        if progress.step == 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(build, tmp_path / "weights", tmp_path / "out", config, interrupt)
+    again = train(build, tmp_path / "weights", tmp_path / "out", config)
+    assert again.losses == pytest.approx(result.losses, rel=1e-5)
+    assert again.eval_losses == pytest.approx(result.eval_losses, rel=1e-5)
+
+
+def test_pairs_of_a_student_that_cannot_share_are_two_rows_each() -> None:
     separate = Dpo(100, share=False)
     assert [len(piece.trees) for piece in separate.pieces(pairs(2))] == [2, 2]
 

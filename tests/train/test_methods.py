@@ -62,6 +62,23 @@ def test_adapters_go_on_matrices_that_are_fused() -> None:
     assert adapted.peft_config["default"].target_modules == on
 
 
+@pytest.mark.parametrize(
+    "name, left",
+    [
+        ("llama", ""),
+        ("qwen3_5", "in_proj_a, in_proj_b, in_proj_qkv, in_proj_z, out_proj"),
+        ("qwen3_moe", "experts.down_proj, experts.gate_up_proj"),
+    ],
+)
+def test_what_of_a_family_gets_no_adapters_is_named(name: str, left: str, caplog: pytest.LogCaptureFixture) -> None:
+    add_lora(tiny(name, "sdpa"), TrainConfig())
+    assert caplog.text.count("Nothing is learnt") == bool(left)
+    assert left in caplog.text
+    caplog.clear()
+    add_lora(tiny(name, "sdpa"), TrainConfig(lora_options={"target_modules": ["q_proj"]}))
+    assert not caplog.text
+
+
 def test_full_fine_tuning_of_a_mixture_goes_on_with_its_experts(folder: Path) -> None:
     tiny("qwen3_moe", "sdpa").save_pretrained(folder / "mixture")
     config = CONFIG.model_copy(update={"method": "full", "learning_rate": 0.02})

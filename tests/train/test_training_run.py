@@ -131,6 +131,8 @@ def test_two_processes_have_the_losses_of_one(build: Path, weights: Path, tmp_pa
     "options, sentence",
     [
         ({"lora_dropout": 0.1}, "lora_dropout.*leave it out"),
+        ({"alora_invocation_tokens": [3]}, "alora_invocation_tokens.*leave it out"),
+        ({"lora_bias": True}, "lora_bias.*no bias at down_proj"),
         ({"init_lora_weights": "pissa"}, "init_lora_weights.*change the student's own weights"),
         ({"rank": 3}, "PEFT says: .*rank.*The student's modules: down_proj"),
         ({"target_modules": ["query"]}, "PEFT says: .*query.*The student's modules: down_proj"),
@@ -146,12 +148,12 @@ def test_options_that_peft_does_not_know_are_named(
 def test_what_llama_cpp_cannot_take_is_trained_nonetheless(
     build: Path, weights: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    config = CONFIG.model_copy(update={"lora_options": {"use_rslora": True}, "epochs": 1})
+    config = CONFIG.model_copy(update={"lora_options": {"use_dora": True}, "epochs": 1})
     result = train(build, weights, tmp_path / "out", config)
     assert load_result(tmp_path / "out") == result
     assert (tmp_path / "out/adapter/adapter_model.safetensors").is_file()
     assert not (tmp_path / "out/adapter/adapter.gguf").exists()
-    assert "only plain LoRA can be converted to GGUF, without use_rslora" in caplog.text
+    assert "only plain LoRA can be converted to GGUF, without use_dora" in caplog.text
 
 
 def test_a_student_that_cannot_run_over_trees_is_trained_with_separate_rows(

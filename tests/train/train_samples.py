@@ -80,10 +80,10 @@ FAMILIES: dict[str, tuple[type[PreTrainedConfig], dict[str, object]]] = {
 SEPARATE = {"lfm2", "gpt_oss", "gemma2"}
 
 
-def tiny(family: str, attn: str = attention.NAME) -> PreTrainedModel:
+def tiny(family: str, attn: str = attention.NAME, **other: object) -> PreTrainedModel:
     torch.manual_seed(0)
     config, peculiar = FAMILIES[family]
-    model = AutoModelForCausalLM.from_config(config(**{**SHAPE, **peculiar}), attn_implementation=attn)
+    model = AutoModelForCausalLM.from_config(config(**{**SHAPE, **peculiar, **other}), attn_implementation=attn)
     if attn == attention.NAME:
         follow_branches(model)
     return model.eval()
@@ -93,12 +93,11 @@ def with_random_lora(
     model: PreTrainedModel,
     rank: int = 4,
     first_layer: int = 0,
-    modules: list[str] | None = None,
-    bias: str = "none",
+    options: dict[str, JsonValue] | None = None,
 ) -> PeftModel:
-    """Adapters whose B is not zero: else A's gradients all are."""
+    """Adapters whose B is not zero: else A's gradients all are. `options` are PEFT's."""
     torch.manual_seed(1)
-    options: dict[str, JsonValue] = {"bias": bias, **({"target_modules": list(modules)} if modules else {})}
+    options = options or {}
     config = TrainConfig(lora_rank=rank, lora_alpha=2 * rank, lora_first_layer=first_layer, lora_options=options)
     adapted = add_lora(model, config)
     for name, parameter in adapted.named_parameters():

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -85,18 +85,16 @@ def _vllm_command(project: "Project", folder: Path, serving: "Serving") -> "Comm
     student = project.settings.student
     chat_format = student.template if student_engine(student) is Engine.LLAMA_CPP else student.model
     template = str(folder / "chat_template.jinja")
-    if is_whole(folder):
+    whole = folder if is_whole(folder) else merged_for_vllm(folder)
+    if whole:
         return model_command(
-            str(folder),
+            str(whole),
             chat_format=chat_format,
             chat_template=template,
             template_fields=serving.template_fields,
             context=student.context,
         )
-    try:
-        adapter = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise TutelageError(f"{folder} holds no adapter. Run `tutelage train` first.") from None
+    adapter = _adapter_settings(folder)
     return student_command(
         adapter["base_model_name_or_path"],
         str(folder),
@@ -106,6 +104,22 @@ def _vllm_command(project: "Project", folder: Path, serving: "Serving") -> "Comm
         rank=adapter["r"],
         context=student.context,
     )
+
+
+def merged_for_vllm(adapter: Path) -> Path | None:
+    """The model with the adapter in its weights, where vLLM cannot apply it to requests: made once, beside it."""
+    from tutelage.publish.merge import merge_adapter
+    from tutelage.train.adapter_gguf import not_plain
+
+    return merge_adapter(adapter, adapter.parent / "merged") if not_plain(_adapter_settings(adapter)) else None
+
+
+def _adapter_settings(folder: Path) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise TutelageError(f"{folder} holds no adapter. Run `tutelage train` first.") from None
+    return found
 
 
 def _say_where(url: str) -> None:

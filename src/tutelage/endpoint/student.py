@@ -6,7 +6,7 @@ from tutelage.endpoint.embedded import EmbeddedEndpoint
 from tutelage.endpoint.served_weights import served_weights
 from tutelage.project import Project
 from tutelage.render.student import load_template, student_gguf
-from tutelage.render.trained import is_whole
+from tutelage.render.trained import GGUF
 
 
 def student_endpoint(
@@ -18,7 +18,7 @@ def student_endpoint(
     student has no weights.
     """
     student = project.settings.student
-    whole = trained if trained and is_whole(trained.parent) else None
+    whole = trained if trained and trained.name == GGUF else None
     return EmbeddedEndpoint(
         whole or served_weights(student_gguf(student, project.folder), project.path("weights")),
         load_template(student.template, project.folder),

@@ -27,7 +27,7 @@ from tutelage.evaluate.evaluation import Evaluation, Provenance, TaskName, Varia
 from tutelage.evaluate.provenance import checkout_commit, file_sha256, fingerprint, shared_tasks, tasks_sha256
 from tutelage.project import Project, expand
 from tutelage.render.student import load_template, student_gguf
-from tutelage.render.trained import is_whole, served_file, weight_files
+from tutelage.render.trained import is_served_whole, served_file, weight_files
 from tutelage.settings import Sampling, Student
 from tutelage.store import TraceStore
 from tutelage.trace import Message, Task, now
@@ -120,7 +120,7 @@ def _students(student: Student, name: str, adapter: Path, view: StudentView) -> 
         after = contender("after", trained, ADAPTER_MODEL, {})
         url = student.trained_url or student.url
         return [contender("before", student.model, student.model, {}), replace(after, url=url)]
-    if is_whole(adapter):
+    if is_served_whole(adapter):
         return [contender("before", student.model, student.model, {}), contender("after", trained, student.model, {})]
     return [
         contender("before", student.model, student.model, {"lora": [{"id": 0, "scale": 0.0}]}),
@@ -197,7 +197,7 @@ def _run(
 def _embedded(project: Project, adapter: Path, stack: ExitStack) -> dict[str, EmbeddedEndpoint]:
     """By variant: one endpoint for both, or one each where what was trained is a whole model."""
     after = stack.enter_context(student_endpoint(project, served_file(adapter)))
-    before = stack.enter_context(student_endpoint(project, None)) if is_whole(adapter) else after
+    before = stack.enter_context(student_endpoint(project, None)) if is_served_whole(adapter) else after
     return {"before": before, "after": after}
 
 

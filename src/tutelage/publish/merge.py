@@ -4,7 +4,8 @@ import json
 import shutil
 from pathlib import Path
 
-from tutelage.errors import MissingExtra, TutelageError
+from tutelage.errors import TutelageError
+from tutelage.render.trained import merged_model
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja")
 
@@ -20,18 +21,10 @@ def merge_adapter(adapter: Path, out: Path, *, base: Path | str | None = None) -
     origin = {"adapter": _stamp(adapter / "adapter_model.safetensors"), "base": source}
     if done.is_file() and json.loads(done.read_text()) == origin:
         return out
-    try:
-        import torch
-        from peft import PeftModel
-        from transformers import AutoModelForCausalLM
-    except ImportError as error:
-        raise MissingExtra(error.name or "peft", "train") from error
     partial = out.with_name(f".{out.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     try:
-        model = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32)
-        merged = PeftModel.from_pretrained(model, str(adapter)).merge_and_unload()
-        merged.save_pretrained(partial)
+        merged_model(source, adapter).save_pretrained(partial)
     except (OSError, ValueError) as error:
         shutil.rmtree(partial, ignore_errors=True)
         raise TutelageError(f"The adapter {adapter} could not be merged into {source}: {error}.") from error

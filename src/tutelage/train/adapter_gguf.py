@@ -15,12 +15,12 @@ from tutelage.errors import TutelageError
 from tutelage.train.weights import FAMILIES, LAYER, permute
 
 NAMES = {module: name for name, module in LAYER.items()}
-NOT_PLAIN = ("use_rslora", "use_dora", "rank_pattern", "alpha_pattern", "lora_bias", "modules_to_save")
+NOT_PLAIN = ("use_dora", "rank_pattern", "alpha_pattern", "lora_bias", "modules_to_save", "trainable_token_indices")
 KEY = re.compile(r"base_model\.model\.model\.layers\.(\d+)\.(.+)\.lora_(A|B)\.weight")
 
 
 def not_plain(settings: Mapping[str, Any]) -> list[str]:
-    """Those of PEFT's settings that llama.cpp's format cannot say."""
+    """Those of PEFT's settings that neither llama.cpp's format nor vLLM can say."""
     biased = ["bias"] if settings.get("bias", "none") != "none" else []
     return [name for name in NOT_PLAIN if settings.get(name)] + biased
 
@@ -43,7 +43,8 @@ def convert_adapter(adapter: Path, weights: Path, out: Path) -> Path:
     writer = gguf.GGUFWriter(unfinished, config.model_type)
     writer.add_type(gguf.GGUFType.ADAPTER)
     writer.add_string(gguf.Keys.Adapter.TYPE, "lora")
-    writer.add_float32(gguf.Keys.Adapter.LORA_ALPHA, float(settings["lora_alpha"]))
+    stretch = settings["r"] ** 0.5 if settings.get("use_rslora") else 1.0  # scaled by alpha / sqrt(r), not alpha / r
+    writer.add_float32(gguf.Keys.Adapter.LORA_ALPHA, settings["lora_alpha"] * stretch)
     for key, tensor in sorted(load_file(adapter / "adapter_model.safetensors").items()):
         match = KEY.fullmatch(key)
         if match is None or match[2] not in NAMES:

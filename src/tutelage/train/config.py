@@ -100,8 +100,8 @@ class TrainConfig(BaseModel):
     )
     lora_options: dict[str, JsonValue] = Field(
         {},
-        description="More of PEFT's LoraConfig: target_modules, use_rslora, use_dora, … llama.cpp takes plain LoRA "
-        "alone.",
+        description="More of PEFT's LoraConfig: target_modules, use_rslora, use_dora, … What llama.cpp or vLLM cannot "
+        "switch on and off is served merged into the student's weights.",
     )
     tree_tokens: int | None = Field(
         None,

@@ -1,9 +1,11 @@
 """LoRA on the student's attention and MLP modules."""
 
 import json
+import logging
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors import SafetensorError
@@ -14,8 +16,11 @@ from transformers import PreTrainedModel
 from tutelage.errors import TutelageError
 from tutelage.train.config import TrainConfig
 
+logger = logging.getLogger(__name__)
+
 MODULES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 FUSED = ("qkv_proj", "gate_up_proj")  # the same as one matrix each, in Phi-3
+ENDS = {"lm_head", "embed_tokens"}  # one matrix in many students
 STARTS = (True, "gaussian")  # of adapters that leave the student as it is
 
 
@@ -24,18 +29,10 @@ def add_lora(model: PreTrainedModel, config: TrainConfig) -> PeftModel:
     layers, first = model.config.get_text_config().num_hidden_layers, config.lora_first_layer
     if first >= layers:
         raise TutelageError(f'tutelage.toml: [train] "lora_first_layer": the student has the layers 0 to {layers - 1}.')
-    names = {name.rpartition(".")[2] for name, module in model.named_modules() if isinstance(module, nn.Linear)}
+    names = {_last_name(name) for name, _ in _linear(model)}
     targets = [name for name in (*MODULES, *FUSED) if name in names] or list(MODULES)
     given = {"target_modules": targets, **config.lora_options}
-    if given.get("lora_dropout"):
-        raise TutelageError(
-            'tutelage.toml: [train] lora_options "lora_dropout": leave it out. Dropout would change what rows share.'
-        )
-    if given.get("init_lora_weights", True) not in STARTS:
-        raise TutelageError(
-            'tutelage.toml: [train] lora_options "init_lora_weights": take true or "gaussian". Others change the '
-            "student's own weights, to which the adapter would not fit afterwards."
-        )
+    _require_possible(given, model)
     try:
         lora = LoraConfig(
             r=config.lora_rank,
@@ -46,13 +43,71 @@ def add_lora(model: PreTrainedModel, config: TrainConfig) -> PeftModel:
         )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # PEFT asks Transformers by an attribute's old name
-            return get_peft_model(model, lora)
+            adapted = get_peft_model(model, lora)
     except (TypeError, ValueError) as error:  # of unknown options, and of modules that the student does not have
         reason = str(error).removeprefix("LoraConfig.__init__() ").splitlines()[0].rstrip(".")
         raise TutelageError(
             f"tutelage.toml: [train] lora_options: PEFT says: {reason}. "
             f"The student's modules: {', '.join(sorted(names))}."
         ) from error
+    chosen = {"target_modules", "target_parameters"} & config.lora_options.keys()
+    without = set() if chosen else _without_adapters(model)
+    if without:
+        logger.warning(
+            "Nothing is learnt in the layers' %s: name them in [train] lora_options (matrices as target_modules, "
+            "experts as target_parameters) to put adapters on them too.",
+            ", ".join(sorted(without)),
+        )
+    return adapted
+
+
+def _require_possible(given: Mapping[str, Any], model: PreTrainedModel) -> None:
+    """Raises TutelageError for options with which rows could not share, or that the student would not fit later."""
+    where = "tutelage.toml: [train] lora_options"
+    if given.get("lora_dropout"):
+        raise TutelageError(f'{where} "lora_dropout": leave it out. Dropout would change what rows share.')
+    if given.get("alora_invocation_tokens"):
+        raise TutelageError(
+            f'{where} "alora_invocation_tokens": leave it out. What comes later in a row would change what rows share.'
+        )
+    if given.get("init_lora_weights", True) not in STARTS:
+        raise TutelageError(
+            f'{where} "init_lora_weights": take true or "gaussian". Others change the student\'s own weights, to which '
+            "the adapter would not fit afterwards."
+        )
+    targets = given["target_modules"]
+    on = {targets} if isinstance(targets, str) else set(targets)
+    bare = on & {_last_name(name) for name, module in _linear(model) if module.bias is None}
+    if given.get("lora_bias") and bare:
+        raise TutelageError(
+            f'{where} "lora_bias": leave it out. The student has no bias at {", ".join(sorted(bare))} to merge one '
+            "into, and no engine applies it to requests."
+        )
+    saved = set() if given.get("ensure_weight_tying") else set(given.get("modules_to_save") or ())
+    parted = (on | saved) & ENDS
+    if parted and model.config.get_text_config().tie_word_embeddings:
+        raise TutelageError(
+            f"{where}: the student's head and embeddings are one matrix, which {' and '.join(sorted(parted))} would "
+            "part. Name it in modules_to_save, with ensure_weight_tying = true, or leave it out."
+        )
+
+
+def _without_adapters(model: PreTrainedModel) -> set[str]:
+    """What is left as it is of the matrices in the student's layers; of experts, which PEFT takes as parameters."""
+    left: set[str] = set()
+    for layer in getattr(model.get_decoder(), "layers", ()):
+        left |= {_last_name(name) for name, _ in _linear(layer) if "lora_" not in name and "base_layer" not in name}
+        stacked = [name for name, parameter in layer.named_parameters() if parameter.ndim == 3]  # an expert each
+        left |= {".".join(name.split(".")[-2:]) for name in stacked if _last_name(name) != "weight"}
+    return left
+
+
+def _linear(model: nn.Module) -> Iterator[tuple[str, nn.Linear]]:
+    return ((name, module) for name, module in model.named_modules() if isinstance(module, nn.Linear))
+
+
+def _last_name(name: str) -> str:
+    return name.rpartition(".")[2]
 
 
 def go_on_from(model: PeftModel, adapter: Path) -> None:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
@@ -127,7 +128,7 @@ def run_training(
     _require_own_rows(project, build, *mixed)
     weights = student_folder(project, out.parent / WEIGHTS)
     result = train(build, weights, out, config, report, mixed, callbacks)
-    _serve_whole(project, out)
+    _write_served(project, weights, out)
     return result
 
 
@@ -146,18 +147,27 @@ def _require_own_rows(project: Project, *builds: Path) -> None:
             )
 
 
-def _serve_whole(project: Project, out: Path) -> None:
-    """After full fine-tuning of a student that llama.cpp serves, the file that it loads."""
+def _write_served(project: Project, weights: Path, out: Path) -> None:
+    """Of a student that llama.cpp serves, the file that it loads, where the training itself left none.
+
+    A whole model, after full fine-tuning and where the adapter is of a kind that llama.cpp cannot switch.
+    """
     from tutelage.render.engine import Engine
     from tutelage.render.student import student_engine, student_gguf
-    from tutelage.render.trained import MODEL, served_file
+    from tutelage.render.trained import GGUF, is_whole, merged_model, served_file, trained_folder
     from tutelage.train import processes
     from tutelage.train.model_gguf import convert_model
 
-    folder, student = out / MODEL, project.settings.student
-    made = served_file(folder)
-    if folder.is_dir() and not made.is_file() and processes.leads() and student_engine(student) is Engine.LLAMA_CPP:
-        convert_model(folder, student_gguf(student, project.folder), made)
+    folder, student = trained_folder(out), project.settings.student
+    if served_file(folder).is_file() or not processes.leads() or student_engine(student) is not Engine.LLAMA_CPP:
+        return
+    origin = student_gguf(student, project.folder)
+    if is_whole(folder):
+        convert_model(folder, origin, folder / GGUF)
+        return
+    with TemporaryDirectory(dir=out) as scratch:
+        merged_model(weights, folder).save_pretrained(scratch)
+        convert_model(Path(scratch), origin, folder / GGUF)
 
 
 def train_config(project: Project) -> TrainConfig:
@@ -170,7 +180,6 @@ def train_config(project: Project) -> TrainConfig:
         raise TutelageError(
             f'tutelage.toml: [train] "{key}": {first["msg"]}. Known keys: {", ".join(TrainConfig.model_fields)}.'
         ) from None
-    _require_plain(config, project)
     return config.model_copy(update={"adapter": str(project.path(config.adapter))}) if config.adapter else config
 
 
@@ -185,25 +194,6 @@ def with_train(project: Project, **given: str | int | bool | Sequence[str] | Non
     if isinstance(rate, int | float):
         changed["learning_rate"] = rate * share_of_rate(changed) / share_of_rate(own)
     return Project(project.folder, project.settings.model_copy(update={"train": changed}))
-
-
-def _require_plain(config: TrainConfig, project: Project) -> None:
-    """Of a student that llama.cpp serves: said before the training, not after it."""
-    if not config.lora_options:
-        return
-    from tutelage.render.engine import Engine
-    from tutelage.render.student import student_engine
-
-    try:
-        from tutelage.train.adapter_gguf import not_plain
-    except ModuleNotFoundError as error:
-        raise MissingExtra(error.name or "gguf", "train") from error
-    more = not_plain(config.lora_options)
-    if more and student_engine(project.settings.student) is Engine.LLAMA_CPP:
-        raise TutelageError(
-            f"tutelage.toml: [train] lora_options: llama.cpp, which serves this student, takes plain LoRA alone. "
-            f"Leave {' and '.join(more)} out, or name the model's folder and the url of an engine that takes it."
-        )
 
 
 def student_config(project: Project) -> PreTrainedConfig:

@@ -42,8 +42,8 @@ def write_trained(model: Trained, weights: Path, build: Path, mixed: Sequence[Pa
             if model.config.model_type in FAMILIES:
                 try:
                     convert_adapter(folder, weights, folder / "adapter.gguf")
-                except TutelageError as error:  # of other kinds than plain LoRA: no reason to lose what was trained
-                    logger.warning("There is no adapter.gguf for llama.cpp. %s", error)
+                except TutelageError as error:  # of other kinds than plain LoRA
+                    logger.warning("There is no adapter.gguf for llama.cpp, which takes a merged model. %s", error)
         return
     with _whole(out / MODEL, weights, build, mixed) as folder:
         model.save_pretrained(folder, state_dict=learnt)
