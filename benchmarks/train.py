@@ -198,7 +198,7 @@ def memory_ratio(setting: Setting) -> Figures:
 
 
 def memory_curve(setting: Setting) -> Figures:
-    """Rows a second and peak memory as the budget of a microbatch grows (long form alone)"""
+    """peak_mb_500 to peak_mb_8000, and rows a second, as the budget of a microbatch grows (long form alone)"""
     for tokens in () if setting.short else (500, 1_000, 2_000, 4_000, 8_000):
         peak, seconds, rows = _in_own_process(setting, "curve", tokens)
         print(f"# microbatches of {tokens} tokens: {rows / seconds:.2f} rows/s, peak {peak:,} MB", flush=True)
