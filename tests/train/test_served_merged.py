@@ -4,6 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from peft import PeftModel
@@ -14,24 +15,20 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from tutelage.cli.serve import merged_for_vllm
 from tutelage.endpoint.student import student_endpoint
 from tutelage.errors import TutelageError
-from tutelage.evaluate.compare import evaluate
 from tutelage.project import Project
-from tutelage.render.trained import GGUF, is_served_whole, served_file
-from tutelage.store import TraceStore
-from tutelage.train.stage import run_training
+from tutelage.render.trained import is_served_whole, served_file
+from tutelage.train.stage import run_training, with_train
 
 TIED = {"modules_to_save": ["embed_tokens"], "ensure_weight_tying": True}
 
 
 @pytest.mark.slow
-def test_weights_taken_apart_are_trained_evaluated_and_served(shop: Path, tmp_path: Path) -> None:
+def test_weights_taken_apart_are_trained_and_served(shop: Path, tmp_path: Path) -> None:
     folder = tmp_path / "shop"
     shutil.copytree(shop, folder)
-    settings = (folder / "tutelage.toml").read_text()
-    assert "[train]\n" in settings
-    options = '[train]\nlora_options = { use_dora = true, target_modules = ["q_proj", "down_proj"] }\n'
-    (folder / "tutelage.toml").write_text(settings.replace("[train]\n", options))
-    project = Project.open(folder)
+    options = {"use_dora": True, "target_modules": ["q_proj", "down_proj"]}
+    one_step = {"rows_per_step": 100, "eval_rows": 0, "warmup": 0, "learning_rate": 0.05, "lora_first_layer": 20}
+    project = with_train(Project.open(folder), lora_options=options, **one_step)
     run_training(project, folder / "dataset", folder / "training")
     adapter = folder / "training" / "adapter"
     assert is_served_whole(adapter)
@@ -44,17 +41,19 @@ def test_weights_taken_apart_are_trained_evaluated_and_served(shop: Path, tmp_pa
     prompts = [tokenizer.encode(prompt, add_special_tokens=False) for prompt in PROMPTS]
     before = [first_logprobs(plain, ids) for ids in prompts]
     adapted = PeftModel.from_pretrained(plain, adapter)
+    off: list[list[float]] = []  # by prompt: of the trained student, and of the one before
     with student_endpoint(project, served_file(adapter)) as endpoint:
-        for prompt, ids, untouched in zip(PROMPTS, prompts, before, strict=True):
+        for ids, untouched in zip(prompts, before, strict=True):
             ours, theirs = first_logprobs(adapted, ids), server_logprobs(endpoint.url, ids, 1.0)
-            assert (ours - untouched).abs().max().item() > 0.05, prompt
-            assert max(abs(ours[token].item() - logprob) for token, logprob in theirs.items()) < 0.5, prompt
-    with TraceStore(project.store_url) as store:
-        made = evaluate(project, store, adapter=adapter, out=folder / "evaluation", limit=1)
-    assert made.variants.keys() == {"before", "after"}
-    (adapter / GGUF).unlink()
-    run_training(project, folder / "dataset", folder / "training")  # finished: only what is served is made again
-    assert served_file(adapter) == adapter / GGUF
+            off.append(
+                [
+                    max(abs(logprobs[token].item() - logprob) for token, logprob in theirs.items())
+                    for logprobs in (ours, untouched)
+                ]
+            )
+    trained, untrained = np.sum(off, 0)
+    assert trained < untrained / 2, off
+    assert np.max(off, 0)[0] < 0.5, off
 
 
 def test_vllm_is_given_the_merged_model_where_it_cannot_apply_the_adapter(tmp_path: Path) -> None:

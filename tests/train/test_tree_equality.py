@@ -222,14 +222,16 @@ def test_they_are_on_real_traces(name: str, real_rows: list[Row]) -> None:
 
 @pytest.mark.slow
 def test_they_are_on_the_real_student(student: Path, real_rows: list[Row]) -> None:
-    """Against rows in float64: in float32 PyTorch's kernel for rows alone is itself 1e-4 off in 30 layers."""
+    """Against rows in float64: in float32 they are after 30 layers themselves 1e-4 off. Less most of the prompt."""
     models = []
     for name, dtype in (("sdpa", torch.float64), (attention.NAME, torch.float32)):
         loaded = AutoModelForCausalLM.from_pretrained(student, dtype=torch.float32, attn_implementation=name)
         models.append(with_random_lora(loaded, rank=16).to(dtype))
     speed_up(models[1])
     one, other = traces_of(real_rows)[:2]
-    rows = [one[-1], other[0]]
+    rows = [
+        replace(row, input_ids=row.input_ids[350:], weights=row.weights[350:]) for row in (one[0], one[-1], other[0])
+    ]
     assert_equal(by_tree(models[1], [build_tree(rows)]), row_by_row(models[0], rows))
 
 

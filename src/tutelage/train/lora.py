@@ -1,7 +1,6 @@
 """LoRA on the student's attention and MLP modules."""
 
 import json
-import logging
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -15,8 +14,6 @@ from transformers import PreTrainedModel
 
 from tutelage.errors import TutelageError
 from tutelage.train.config import TrainConfig
-
-logger = logging.getLogger(__name__)
 
 MODULES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 FUSED = ("qkv_proj", "gate_up_proj")  # the same as one matrix each, in Phi-3
@@ -43,22 +40,13 @@ def add_lora(model: PreTrainedModel, config: TrainConfig) -> PeftModel:
         )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # PEFT asks Transformers by an attribute's old name
-            adapted = get_peft_model(model, lora)
+            return get_peft_model(model, lora)
     except (TypeError, ValueError) as error:  # of unknown options, and of modules that the student does not have
         reason = str(error).removeprefix("LoraConfig.__init__() ").splitlines()[0].rstrip(".")
         raise TutelageError(
             f"tutelage.toml: [train] lora_options: PEFT says: {reason}. "
             f"The student's modules: {', '.join(sorted(names))}."
         ) from error
-    chosen = {"target_modules", "target_parameters"} & config.lora_options.keys()
-    without = set() if chosen else _without_adapters(model)
-    if without:
-        logger.warning(
-            "Nothing is learnt in the layers' %s: name them in [train] lora_options (matrices as target_modules, "
-            "experts as target_parameters) to put adapters on them too.",
-            ", ".join(sorted(without)),
-        )
-    return adapted
 
 
 def _require_possible(given: Mapping[str, Any], model: PreTrainedModel) -> None:
@@ -92,9 +80,14 @@ def _require_possible(given: Mapping[str, Any], model: PreTrainedModel) -> None:
         )
 
 
-def _without_adapters(model: PreTrainedModel) -> set[str]:
-    """What is left as it is of the matrices in the student's layers; of experts, which PEFT takes as parameters."""
+def left_without(model: PreTrainedModel, config: TrainConfig) -> set[str]:
+    """The matrices of the student's layers that got no adapters, where nobody has chosen which get some.
+
+    Those of experts are named as PEFT takes them, as parameters.
+    """
     left: set[str] = set()
+    if {"target_modules", "target_parameters"} & config.lora_options.keys():
+        return left
     for layer in getattr(model.get_decoder(), "layers", ()):
         left |= {_last_name(name) for name, _ in _linear(layer) if "lora_" not in name and "base_layer" not in name}
         stacked = [name for name, parameter in layer.named_parameters() if parameter.ndim == 3]  # an expert each

@@ -183,7 +183,7 @@ def train_config(project: Project) -> TrainConfig:
     return config.model_copy(update={"adapter": str(project.path(config.adapter))}) if config.adapter else config
 
 
-def with_train(project: Project, **given: str | int | bool | Sequence[str] | None) -> Project:
+def with_train(project: Project, **given: Any) -> Project:
     """The project with other values in [train], where some are given.
 
     A rate that the project names is meant for its own method and objective: another takes the usual share of it.
@@ -191,7 +191,7 @@ def with_train(project: Project, **given: str | int | bool | Sequence[str] | Non
     own = project.settings.train
     changed = {**own, **{key: value for key, value in given.items() if value is not None}}
     rate = own.get("learning_rate")
-    if isinstance(rate, int | float):
+    if isinstance(rate, int | float) and given.get("learning_rate") is None:
         changed["learning_rate"] = rate * share_of_rate(changed) / share_of_rate(own)
     return Project(project.folder, project.settings.model_copy(update={"train": changed}))
 

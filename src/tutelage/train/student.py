@@ -16,7 +16,7 @@ from tutelage.train.config import TrainConfig
 from tutelage.train.fast import speed_up
 from tutelage.train.hybrid import follow_branches
 from tutelage.train.last_layer import spare_last_mlp
-from tutelage.train.lora import add_lora, go_on_from
+from tutelage.train.lora import add_lora, go_on_from, left_without
 from tutelage.train.shards import divide
 from tutelage.train.sharing import why_not_shared
 from tutelage.train.trunk import keep_trunks
@@ -35,6 +35,13 @@ def prepare(weights: Path, config: TrainConfig, compute: Compute) -> tuple[Train
     first = replace(compute, device=torch.device("cpu")) if config.shard else compute  # a GPU may not hold it whole
     student = load_student(weights, first, config.method)
     model, separate = equip(student, config)
+    left = left_without(student, config) if isinstance(model, PeftModel) else set()
+    if left:
+        logger.warning(
+            "Nothing is learnt in the layers' %s: name them in [train] lora_options (matrices as target_modules, "
+            "experts as target_parameters) to put adapters on them too.",
+            ", ".join(sorted(left)),
+        )
     if config.adapter and isinstance(model, PeftModel):
         go_on_from(model, Path(config.adapter))
     if separate:

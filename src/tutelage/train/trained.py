@@ -43,7 +43,7 @@ def write_trained(model: Trained, weights: Path, build: Path, mixed: Sequence[Pa
                 try:
                     convert_adapter(folder, weights, folder / "adapter.gguf")
                 except TutelageError as error:  # of other kinds than plain LoRA
-                    logger.warning("There is no adapter.gguf for llama.cpp, which takes a merged model. %s", error)
+                    logger.warning("llama.cpp serves this adapter merged into the student's weights: %s", error)
         return
     with _whole(out / MODEL, weights, build, mixed) as folder:
         model.save_pretrained(folder, state_dict=learnt)
