@@ -10,14 +10,13 @@ import pytest
 import torch
 from peft import PeftModel
 from torch.nn import functional
-from train_samples import tiny, unrolled, with_random_lora, write_pairs
+from train_samples import interrupt_at, tiny, unrolled, with_random_lora, write_pairs
 from train_settings import CONFIG
 from transformers import AutoModelForCausalLM
 
 from tutelage.errors import TutelageError
 from tutelage.train.dpo import Dpo, dpo_losses
 from tutelage.train.fast import speed_up
-from tutelage.train.progress import Progress
 from tutelage.train.run import train
 from tutelage.train.tree import Row
 
@@ -131,6 +130,7 @@ def test_training_on_pairs_widens_the_margin_and_resumes(tmp_path: Path) -> None
     config = CONFIG.model_copy(update={"objective": "dpo", "epochs": 3, "learning_rate": 5e-3})
     result = train(build, tmp_path / "weights", tmp_path / "whole", config)
     assert result.losses[0] == pytest.approx(np.log(2), rel=1e-3)
+    assert result.losses[-1] < result.losses[0]
     assert result.tokens_unrolled > result.tokens_tree
     base = AutoModelForCausalLM.from_pretrained(tmp_path / "weights")
     trained = PeftModel.from_pretrained(
@@ -141,12 +141,8 @@ def test_training_on_pairs_widens_the_margin_and_resumes(tmp_path: Path) -> None
     widened = np.array(gained[::2]) - np.array(gained[1::2])
     assert (widened > 0).all() and widened.mean() > 0.1
 
-    def interrupt(progress: Progress) -> None:
-        if progress.step == 4:
-            raise KeyboardInterrupt
-
     with pytest.raises(KeyboardInterrupt):
-        train(build, tmp_path / "weights", tmp_path / "out", config, interrupt)
+        train(build, tmp_path / "weights", tmp_path / "out", config, interrupt_at(4))
     again = train(build, tmp_path / "weights", tmp_path / "out", config)
     assert again.losses == pytest.approx(result.losses, rel=1e-5)
     assert again.eval_losses == pytest.approx(result.eval_losses, rel=1e-5)

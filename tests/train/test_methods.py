@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from test_tree_equality import TOLERANCE, assert_equal, by_tree, gradients, row_by_row
-from train_samples import SHAPE, build_of, tiny, unrolled, with_random_lora
+from train_samples import SHAPE, build_of, interrupt_at, tiny, unrolled, with_random_lora
 from train_settings import CONFIG
 from transformers import AutoModelForCausalLM, Phi3Config
 
@@ -19,7 +19,6 @@ from tutelage.train.config import TrainConfig
 from tutelage.train.fast import speed_up
 from tutelage.train.lora import add_lora
 from tutelage.train.planner import plan_needs
-from tutelage.train.progress import Progress
 from tutelage.train.run import train
 from tutelage.train.stage import train_config, with_train
 from tutelage.train.student import load_student, prepare, require_possible
@@ -88,12 +87,8 @@ def test_full_fine_tuning_of_a_mixture_goes_on_with_its_experts(folder: Path) ->
     config = CONFIG.model_copy(update={"method": "full", "learning_rate": 0.02})
     whole = train(folder / "build", folder / "mixture", folder / "whole", config)
 
-    def interrupt(progress: Progress) -> None:
-        if progress.step == 4:
-            raise KeyboardInterrupt
-
     with pytest.raises(KeyboardInterrupt):
-        train(folder / "build", folder / "mixture", folder / "out", config, interrupt)
+        train(folder / "build", folder / "mixture", folder / "out", config, interrupt_at(4))
     result = train(folder / "build", folder / "mixture", folder / "out", config)
     assert result.losses == pytest.approx(whole.losses, rel=1e-5)
 

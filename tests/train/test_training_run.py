@@ -1,13 +1,11 @@
 import json
-import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from safetensors.numpy import load_file
-from train_samples import build_of, tiny, unrolled, write_rows
+from train_samples import build_of, interrupt_at, tiny, unrolled, write_rows
 from train_settings import CONFIG
 
 from tutelage.errors import TutelageError
@@ -30,17 +28,6 @@ def weights(tmp_path: Path) -> Path:
 def adapters(out: Path) -> dict[str, list[float]]:
     tensors = load_file(out / "adapter" / "adapter_model.safetensors")
     return {name: tensor.ravel().tolist() for name, tensor in tensors.items()}
-
-
-def interrupt_at(step: int) -> object:
-    pressed: list[int] = []
-
-    def report(progress: Progress) -> None:
-        if progress.step == step and not pressed:  # once: an evaluation reports the same step again
-            pressed.append(step)
-            os.kill(os.getpid(), signal.SIGINT)
-
-    return report
 
 
 def test_a_training_leaves_its_adapter_its_losses_and_where_they_came_from(
@@ -80,7 +67,7 @@ def test_a_resumed_training_has_the_losses_of_an_uninterrupted_one(
 ) -> None:
     whole = train(build, weights, tmp_path / "whole", CONFIG)
     with pytest.raises(KeyboardInterrupt):
-        train(build, weights, tmp_path / "out", CONFIG, interrupt_at(step))  # type: ignore[arg-type]
+        train(build, weights, tmp_path / "out", CONFIG, interrupt_at(step))
     assert not (tmp_path / "out/train.json").exists()
     resumed_from: list[int] = []
     resumed = train(build, weights, tmp_path / "out", CONFIG, lambda progress: resumed_from.append(progress.step))
@@ -92,7 +79,7 @@ def test_a_resumed_training_has_the_losses_of_an_uninterrupted_one(
 def test_a_torn_checkpoint_is_passed_over(build: Path, weights: Path, tmp_path: Path) -> None:
     whole = train(build, weights, tmp_path / "whole", CONFIG)
     with pytest.raises(KeyboardInterrupt):
-        train(build, weights, tmp_path / "out", CONFIG, interrupt_at(5))  # type: ignore[arg-type]
+        train(build, weights, tmp_path / "out", CONFIG, interrupt_at(5))
     (tmp_path / "out/checkpoints/checkpoint-5/seconds.json").unlink()
     (tmp_path / "out/checkpoints/checkpoint-5/optimizer.pt").write_bytes(b"torn")
     assert same_course(train(build, weights, tmp_path / "out", CONFIG), whole)

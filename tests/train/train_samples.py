@@ -1,5 +1,8 @@
 """Tiny random models and rows of the shape that unrolled traces have."""
 
+import os
+import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +35,7 @@ from tutelage.train.config import TrainConfig
 from tutelage.train.hybrid import follow_branches
 from tutelage.train.lora import add_lora
 from tutelage.train.loss import tree_logprobs
+from tutelage.train.progress import Progress
 from tutelage.train.tree import Row, Tree
 
 VOCABULARY = 64
@@ -164,3 +168,15 @@ def build_of(folder: Path, rows: list[Row], validation: int = 2) -> Path:
     write_rows(folder / "train.parquet", rows)
     write_rows(folder / "validation.parquet", unrolled(traces=validation, seed=7) if validation else [])
     return folder
+
+
+def interrupt_at(step: int) -> Callable[[Progress], None]:
+    """An `on_progress` that presses Ctrl-C after so many steps."""
+    pressed: list[int] = []
+
+    def report(progress: Progress) -> None:
+        if progress.step == step and not pressed:  # once: an evaluation reports the same step again
+            pressed.append(step)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    return report

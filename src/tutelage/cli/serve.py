@@ -109,9 +109,10 @@ def _vllm_command(project: "Project", folder: Path, serving: "Serving") -> "Comm
 def merged_for_vllm(adapter: Path) -> Path | None:
     """The model with the adapter in its weights, where vLLM cannot apply it to requests: made once, beside it."""
     from tutelage.publish.merge import merge_adapter
+    from tutelage.render.trained import MERGED
     from tutelage.train.adapter_gguf import not_plain
 
-    return merge_adapter(adapter, adapter.parent / "merged") if not_plain(_adapter_settings(adapter)) else None
+    return merge_adapter(adapter, adapter.parent / MERGED) if not_plain(_adapter_settings(adapter)) else None
 
 
 def _adapter_settings(folder: Path) -> dict[str, Any]:

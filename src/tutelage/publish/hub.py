@@ -15,7 +15,7 @@ from tutelage.publish.cards import EMBEDDED_HUB_ID, model_card
 from tutelage.publish.merge import TOKENIZER_FILES, adapter_base, merge_adapter
 from tutelage.publish.secrets import NAMES, find_secrets
 from tutelage.render.serving import SERVING_FILE, planned_serving, read_serving
-from tutelage.render.trained import is_whole, trained_folder, weight_files
+from tutelage.render.trained import MERGED, is_whole, trained_folder, weight_files
 
 DATASET_FILES = ("README.md", "train.parquet", "validation.parquet", "template.jinja", SERVING_FILE)
 SCANNED = ("id", "trace_id", "messages", "tools", *NAMES)  # columns
@@ -85,7 +85,7 @@ def push_model(
     base = _student(project) if whole else adapter_base(adapter)
     figures = _read(evaluation / "evaluation.json", None) if evaluation else {}
     _require_same_adapter(figures, adapter)
-    folder = merge_adapter(adapter, training / "merged") if merged and not whole else adapter
+    folder = merge_adapter(adapter, training / MERGED) if merged and not whole else adapter
     merged = merged or whole
     hub_base = _hub_base(project, base)
     card = model_card(

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 ADAPTER, MODEL = "adapter", "model"  # in the training's folder
+MERGED = "merged"  # there too: an adapter in its base's weights, for engines and the Hub
 GGUF = "model.gguf"
 
 

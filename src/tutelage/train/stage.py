@@ -186,7 +186,8 @@ def train_config(project: Project) -> TrainConfig:
 def with_train(project: Project, **given: Any) -> Project:
     """The project with other values in [train], where some are given.
 
-    A rate that the project names is meant for its own method and objective: another takes the usual share of it.
+    A rate that the project names is meant for its own method and objective: another takes the usual share of it,
+    unless a rate is among what is given.
     """
     own = project.settings.train
     changed = {**own, **{key: value for key, value in given.items() if value is not None}}
